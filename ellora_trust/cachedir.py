@@ -1,0 +1,112 @@
+"""The user's cache folder, and writing into any folder so that nothing is ever half there.
+
+with replacing(folder / "results.json") as beside: beside.write_text(...)   # then fsync and rename
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from ellora_trust.errors import EnvironmentProblem, InputError
+
+VARIABLE = "ELLORA_TRUST_CACHE"
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: `$ELLORA_TRUST_CACHE`, else the platform's own place for caches."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).expanduser() if given else platformdirs.user_cache_path("ellora-trust")
+
+
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only folder and the like into one sentence.
+
+    Raises:
+        EnvironmentProblem: The operating system refused to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space (see 'ellora-trust cache') or choose another folder",
+            errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+            errno.EROFS: f"the file system is read-only; choose another folder or set {VARIABLE}",
+            errno.EACCES: f"writing is not permitted there; choose another folder or set {VARIABLE}",
+            errno.EPERM: f"writing is not permitted there; choose another folder or set {VARIABLE}",
+            errno.ENOTDIR: "a part of that path is a file; choose another folder",
+            errno.EEXIST: "a file of that name is in the way; choose another folder",
+        }
+        if error.errno not in reasons:
+            raise
+        raise EnvironmentProblem(f"cannot write {target}: {reasons[error.errno]}") from error
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target`; what is written there takes its place at the end, all or nothing.
+
+    Works for a file and for a folder. After an exception the target is what it was.
+    """
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            yield beside
+            _sync(beside)
+            if target.is_dir() and beside.is_dir():  # os.replace refuses a folder that is not empty
+                shutil.rmtree(target)
+            os.replace(beside, target)
+        finally:
+            if beside.is_dir():
+                shutil.rmtree(beside)
+            else:
+                beside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes below a file or folder; 0 if it does not exist."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def entries() -> list[tuple[str, int]]:
+    """Return (name, bytes) of each converted model and each store in the cache."""
+    root = cache_dir()
+    found = [path for kind in ("models", "activations") for path in sorted((root / kind).glob("*")) if path.is_dir()]
+    return [(str(path.relative_to(root)), size_of(path)) for path in found if not path.name.startswith(".")]
+
+
+def clean(entry: str) -> int:
+    """Delete a part of the cache and return the bytes freed; an empty name means all of it.
+
+    Raises:
+        InputError: Nothing of that name, or a name that leads outside.
+    """
+    root = cache_dir().resolve()
+    target = (root / entry).resolve()
+    if not target.is_relative_to(root):
+        raise InputError(f"{entry!r} is not in the cache; use a name that 'ellora-trust cache' lists")
+    if not target.exists():
+        if entry in ("", "activations"):
+            return 0
+        raise InputError(f"the cache has no entry {entry!r}; use a name that 'ellora-trust cache' lists")
+    freed = size_of(target)
+    with explained(target):
+        shutil.rmtree(target)
+    return freed

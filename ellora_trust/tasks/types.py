@@ -1,0 +1,164 @@
+"""The task `types`: which annotation did the authors of real code write here?
+
+Use it to measure, predict, explain and steer a model's answers about Python code it did not write. Examples come from
+annotated functions of packages installed on this machine and from the standard library (labels from typeshed), or, with
+`source`, from your own code. The answer counts after normalising: `Optional[int]` is `int | None`.
+
+    task = TypesTask()                        # or TypesTask(Path("src"))
+    example = task.examples(limit=1, seed=0)[0]
+    task.decide(example, " Optional[int] = None")     # Outcome.CORRECT where the answer is 'int | None'
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from ellora_trust.errors import EnvironmentProblem, InputError
+from ellora_trust.tasks.base import Example, Outcome, Task
+from ellora_trust.tasks.near_duplicates import THRESHOLD, merge_groups
+from ellora_trust.tasks.stratify import stratified_order
+from ellora_trust.tasks.type_normal import leading_annotation, same_type
+from ellora_trust.tasks.type_questions import MAX_CODE, ask
+from ellora_trust.tasks.type_rows import (
+    MANIFEST,
+    MAX_PER_FILE,
+    Found,
+    Manifest,
+    Resolution,
+    read_manifest,
+    resolve,
+    scan,
+)
+
+
+class TypesTask(Task):
+    """Predict a masked annotation of a parameter or a return value.
+
+    Attributes:
+        source: A user's folder of Python files, or None for the built-in manifest.
+    """
+
+    name = "types"
+    max_new_tokens = 12
+    # Everything that can follow an annotation on its line, except the comma: it also separates parameters of a type.
+    stop = ("\n", "=", ")", ":", "#")
+
+    def __init__(self, source: Path | None = None) -> None:
+        """Check the folder; nothing is read before the first question.
+
+        Raises:
+            InputError: The source is not a folder.
+        """
+        if source is not None and not source.is_dir():
+            raise InputError(f"{source} is not a folder; give one that holds .py files, for example --source src")
+        self.source = source
+
+    @property
+    def resolution(self) -> Resolution:
+        """How many rows, or functions of `source`, became questions, and why the others did not."""
+        return self._resolved[1]
+
+    def examples(self, *, limit: int | None = None, seed: int = 0) -> list[Example]:
+        """Return at most `limit` examples; no type exceeds a third, in prefixes as far as whole groups allow.
+
+        Raises:
+            InputError: The limit is below 1, or the source has too little annotated code.
+            EnvironmentProblem: Nothing of the manifest is installed.
+        """
+        if limit is not None and limit < 1:
+            raise InputError(f"limit {limit} is out of range; use 1 or more, or leave it out for all examples")
+        pool = self._pool
+        order = stratified_order(
+            [example.group for example in pool], [str(example.meta["type"]) for example in pool], seed=seed
+        )
+        return [pool[index] for index in order[:limit]]
+
+    def decide(self, example: Example, completion: str) -> Outcome:
+        """Compare the type a completion starts with to the answer; what is no type is wrong."""
+        given = leading_annotation(completion)
+        correct = given is not None and same_type(given, example.answer or "")
+        return Outcome.CORRECT if correct else Outcome.WRONG
+
+    def datasheet(self) -> str:
+        """Return what is asked, how it was built, size, licences, oracle and limits; numbers are of this machine."""
+        examples = self.examples()
+        types = Counter(str(example.meta["type"]) for example in examples)
+        licences = Counter(str(example.meta["licence"] or "the user's own") for example in examples)
+        n_params = sum(example.meta["kind"] == "param" for example in examples)
+        commonest = ", ".join(f"`{name}` {count / len(examples):.0%}" for name, count in types.most_common(5))
+        return f"""# types
+
+- **Asks**: the annotation of one parameter ({n_params:,}) or return value ({len(examples) - n_params:,}) of a Python
+  function; up to {MAX_CODE} characters of code are shown, other annotations stay, docstrings and comments do not.
+- **Built from**: {self._origin()}. {self.resolution}.
+- **Size**: {len(examples):,} examples in {len({example.group for example in examples}):,} groups (file, joined with files
+  that hold a near-duplicate: Jaccard similarity of shingles at least {THRESHOLD}), at most {MAX_PER_FILE} of a file.
+- **Answers**: {len(types):,} types; the commonest: {commonest}. None exceeds a third.
+- **Licence**: {", ".join(f"{name} ({count:,})" for name, count in licences.most_common())}; no source is shipped.
+- **Oracle**: the authors' annotation, or typeshed's, after normalising unions, aliases, quotes and module prefixes.
+- **Known limits**: an annotation can be wrong or looser than the code; a correct supertype, subtype or alias counts as
+  wrong; two classes of one name are taken for one; a model may have seen the packages in training.
+"""
+
+    def _origin(self) -> str:
+        if self.source is not None:
+            return "annotated functions of the folder given"
+        n_releases = len(self._manifest.releases)
+        return (
+            f"a manifest of {len(self._manifest.rows):,} functions in {n_releases} distributions, the standard library "
+            f"(labels: {self._manifest.labels}) among them"
+        )
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return read_manifest(MANIFEST)
+
+    @cached_property
+    def _resolved(self) -> tuple[list[Found], Resolution]:
+        return resolve(self._manifest) if self.source is None else scan(self.source)
+
+    @cached_property
+    def _pool(self) -> list[Example]:
+        pool = [example for item in self._resolved[0] if (example := self._example(item)) is not None]
+        if pool and self.source is not None:
+            code = [example.prefix + example.suffix for example in pool]
+            groups = merge_groups([example.group for example in pool], code)
+            pool = [replace(example, group=group) for example, group in zip(pool, groups, strict=True)]
+        if not pool and self.source is None:
+            raise EnvironmentProblem(f"no example of `types` can be made: {self.resolution}; reinstall ellora-trust")
+        if not pool:
+            raise InputError(
+                f"{self.source} holds no function with an annotation that can be asked about ({self.resolution}); "
+                "give a folder of annotated Python code"
+            )
+        return pool
+
+    def _example(self, item: Found) -> Example | None:
+        row = item.row
+        question = ask(item.source, row.qualname, row.slot)
+        if question is None:
+            return None
+        release = None if self.source is not None else self._manifest.releases[row.distribution]
+        place = f"{row.distribution}/{row.path}" if row.distribution else row.path
+        return Example(
+            id=f"types/{place}:{row.qualname}:{row.name or 'return'}",
+            group=f"types/{row.group}",
+            prompt=question.prompt,
+            answer=row.type,
+            prefix=question.prefix,
+            suffix=question.suffix,
+            meta={
+                "distribution": row.distribution or None,
+                "version": release.version if release else None,
+                "licence": release.licence if release else None,
+                "path": row.path,
+                "qualname": row.qualname,
+                "kind": row.kind,
+                "name": row.name,
+                "type": row.type,
+                "truncated": question.truncated,
+            },
+        )

@@ -1,0 +1,221 @@
+"""`ErrorProbe`: the fitted error predictor, one affine map of one activation, with calibrated risk.
+
+probe = ErrorProbe().fit(features, wrong, groups)      # features: (n, d), or {(site, position): (n, d)}
+probe.predict(x)                                       # risk in [0, 1]
+probe.save(Path("runs/probe"), model=model)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from ellora_trust import artifacts
+from ellora_trust.errors import InputError
+from ellora_trust.stats import Estimate, auroc, group_bootstrap
+from probes.linear import batched_auroc, folded, pipeline
+from probes.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+KIND = "error-probe"
+Features = ArrayLike | Tensor | Mapping[Key, Any]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt's map from a score in logits to a risk: sigmoid(slope * score + offset).
+
+    Source: Platt 1999, "Probabilistic outputs for support vector machines".
+    """
+
+    slope: float
+    offset: float
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, wrong: np.ndarray) -> Calibration:
+        """Fit on scores of rows that the scorer was not fitted on, (n,)."""
+        model = LogisticRegression(C=1e6).fit(scores[:, None], wrong)
+        return cls(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-(self.slope * scores + self.offset)))
+
+
+class ErrorProbe:
+    """A linear predictor of the model's own errors.
+
+    Attributes (after `fit` or `load`):
+        site_: Where it reads.
+        position_: Over which tokens.
+        strength_: scikit-learn's `C` that was chosen.
+        weight_: Of the raw activation, (d,), float32.
+        bias_: Added to it; their sum is the score in logits.
+        calibration_: From score to risk.
+        inner_auroc_: Cross-validated AUROC of the choice: optimistic, since the choice was made by it.
+        artifact_: What was read from disk, after `load`.
+    """
+
+    def __init__(self, settings: Settings | None = None):
+        self.settings = settings or Settings()
+
+    def fit(self, features: Features, wrong: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Choose site, position and strength by grouped cross-validation, then fit on all rows.
+
+        Args:
+            features: (n, d), or a mapping of (site, position) to (n, d) to choose from.
+            wrong: Whether each answer is wrong, (n,).
+            groups: Problem of each row, (n,); required, since near-duplicates in two folds would leak.
+
+        Raises:
+            InputError: No groups, shapes that differ, only one class, or too few groups of one.
+        """
+        candidates = Candidates.stack(_mapping(features))
+        y, g = checked_labels(candidates, wrong, groups)
+        folds = grouped_folds(y, g, self.settings.n_folds, self.settings.seed)
+        labels = torch.as_tensor(y[None], dtype=torch.float32)
+        scores = out_of_fold(candidates.x, labels, folds, self.settings)[:, :, 0]
+        quality = batched_auroc(labels[0], scores)
+        best = int(quality.flatten().argmax())
+        candidate, strength = divmod(best, len(self.settings.strengths))
+        chosen = Choice(candidate, self.settings.strengths[strength], float(quality.flatten()[best]))
+        return self._fit_choice(candidates, chosen, y, scores[candidate, strength].numpy())
+
+    def _fit_choice(self, candidates: Candidates, choice: Choice, wrong: np.ndarray, held_out: np.ndarray) -> Self:
+        """Fit the choice on all rows; calibrate on `held_out`, its scores for rows it was not fitted on."""
+        self.site_, self.position_ = candidates.keys[choice.candidate]
+        self.strength_, self.inner_auroc_ = choice.strength, choice.inner_auroc
+        x = candidates.x[choice.candidate].numpy()
+        k = components(self.settings, len(x), x.shape[1])
+        weight, bias = folded(pipeline(choice.strength, k, self.settings.seed).fit(x.astype(np.float64), wrong))
+        self.weight_ = torch.tensor(weight, dtype=torch.float32)
+        # Held-out scores carry no intercept; centring both makes one calibration serve.
+        centre = float(np.mean(x.astype(np.float64) @ weight))
+        self.bias_ = -centre
+        self.calibration_ = Calibration.fit(held_out, wrong)
+        return self
+
+    def decision(self, x: ArrayLike | Tensor) -> np.ndarray:
+        """Return scores in logits, (n,), higher is riskier.
+
+        Args:
+            x: Activations at `site_` and `position_`, (n, d).
+
+        Raises:
+            InputError: Not fitted, or another width.
+        """
+        if not hasattr(self, "weight_"):
+            raise InputError(
+                "this ErrorProbe is not fitted; call fit(features, wrong, groups) or ErrorProbe.load(folder)"
+            )
+        values = np.asarray(x, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.weight_):
+            raise InputError(f"activations have shape {values.shape}; this probe reads (n, {len(self.weight_)})")
+        return values @ self.weight_.double().numpy() + self.bias_
+
+    def predict(self, x: ArrayLike | Tensor) -> np.ndarray:
+        """Return the calibrated probability that each answer is wrong, (n,), in [0, 1]."""
+        return self.calibration_(self.decision(x))
+
+    def score(self, x: ArrayLike | Tensor, wrong: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
+        """Return the AUROC on rows it was not fitted on, with a bootstrap interval over groups.
+
+        Raises:
+            InputError: No groups: without them the interval would be too narrow.
+        """
+        if groups is None:
+            raise InputError("score needs groups=, one problem id a row; rows of one problem are not independent")
+        return group_bootstrap(auroc, (np.asarray(wrong, dtype=int), self.decision(x)), np.asarray(groups))
+
+    def save(
+        self,
+        folder: Path,
+        *,
+        model: CodeModel,
+        data: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the probe as an artifact.
+
+        Args:
+            folder: Made or replaced, all or nothing.
+            model: What it was fitted on.
+            data: What it was fitted with.
+            metrics: How well it does, each number with interval, n and baseline.
+        """
+        config = {
+            "settings": asdict(self.settings),
+            "site": self.site_,
+            "position": self.position_,
+            "strength": self.strength_,
+            "bias": self.bias_,
+            "calibration": asdict(self.calibration_),
+            "inner_auroc": self.inner_auroc_,
+            "risk": "sigmoid(slope * (activation @ weight + bias) + offset)",
+        }
+        described = artifacts.describe_model(model)
+        artifact = artifacts.Artifact(KIND, described, self.site_, dict(data or {}), config, dict(metrics or {}))
+        artifacts.write(folder, artifact, {"weight": self.weight_})
+
+    @classmethod
+    def load(cls, folder: Path, *, model: CodeModel | None = None, force: bool = False) -> ErrorProbe:
+        """Read a saved probe.
+
+        Args:
+            folder: Where it is.
+            model: What it will be used on; another than it was fitted on is refused.
+            force: Accept another model all the same.
+
+        Raises:
+            InputError: No error predictor there, a damaged one, or another model.
+        """
+        artifact, tensors = artifacts.read(folder, kind=KIND)
+        if model is not None:
+            artifact.check_model(model, force=force)
+        config = artifact.config
+        settings = {**config["settings"], "strengths": tuple(config["settings"]["strengths"])}
+        probe = cls(Settings(**settings))
+        probe.site_, probe.position_ = config["site"], config["position"]
+        probe.strength_, probe.inner_auroc_ = config["strength"], config["inner_auroc"]
+        probe.weight_, probe.bias_ = tensors["weight"], config["bias"]
+        probe.calibration_ = Calibration(**config["calibration"])
+        probe.artifact_ = artifact
+        return probe
+
+
+def _mapping(features: Features) -> Mapping[Key, Any]:
+    if isinstance(features, Mapping):
+        return features
+    return {("given", "given"): features}
+
+
+def checked_labels(candidates: Candidates, wrong: ArrayLike, groups: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (n,) int and groups (n,), or refuse.
+
+    Raises:
+        InputError: No groups, other lengths, or one class only.
+    """
+    if groups is None:
+        raise InputError(
+            "fit needs groups=, one problem id a row (near-duplicates share one): without them near-duplicates leak "
+            "between folds and every score is too good"
+        )
+    y, g = np.asarray(wrong).astype(int), np.asarray(groups)
+    n = candidates.x.shape[1]
+    if len(y) != n or len(g) != n:
+        raise InputError(f"{n} feature rows, {len(y)} labels and {len(g)} groups were given; give one each")
+    if not set(np.unique(y)) <= {0, 1}:
+        raise InputError(f"labels are {sorted(set(y.tolist()))[:5]}; use 0 (right) and 1 (wrong)")
+    if len(np.unique(y)) < 2:
+        which = "wrong" if len(y) and y[0] else "right"
+        raise InputError(f"all {n} answers are {which}; a predictor needs both: use another task or more examples")
+    return y, g
