@@ -61,8 +61,33 @@ _HOME = {
     "task_names": "ellora_trust.tasks",
 }
 
-__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
-    *sorted(_HOME)
+__all__ = [
+    "ActivationEdit",
+    "Activations",
+    "Architecture",
+    "Artifact",
+    "Chain",
+    "CodeModel",
+    "EnvironmentProblem",
+    "ErrorProbe",
+    "Example",
+    "InputError",
+    "Intervention",
+    "Labelled",
+    "Nothing",
+    "Outcome",
+    "Passage",
+    "Recorder",
+    "Site",
+    "Task",
+    "WeightChange",
+    "capture",
+    "discover",
+    "edit",
+    "label",
+    "load",
+    "load_task",
+    "task_names",
 ]
 
 

@@ -60,8 +60,8 @@ class Artifact:
         expected = self.model["fingerprint"]
         if not force and model.fingerprint != expected:
             raise InputError(
-                f"this {self.kind} was fitted on {self.model['name']} (fingerprint {expected[:12]}), but the model given "
-                f"is {model.name} (fingerprint {model.fingerprint[:12]}); load that one, or use --force if you know better"
+                f"this {self.kind} was fitted on {self.model['name']} (fingerprint {expected[:12]}), but the model "
+                f"given is {model.name} (fingerprint {model.fingerprint[:12]}); load that one, or use --force"
             )
 
 
@@ -117,9 +117,7 @@ def read_description(folder: Path) -> Artifact:
         raw = json.loads(path.read_text())
         schema = raw["schema"]
         if schema > SCHEMA:
-            raise InputError(
-                f"{path} has schema {schema}, this version reads up to {SCHEMA}; upgrade with: pip install -U ellora-trust"
-            )
+            raise InputError(f"{path} has schema {schema}, this version reads up to {SCHEMA}; upgrade ellora-trust")
         return Artifact(**raw)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); make the artifact again") from error

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -90,8 +91,8 @@ def convert_gguf(gguf: Path, *, expected_sha256: str | None = None, name: str | 
             free = shutil.disk_usage(target.parent).free
             if free < need:
                 raise EnvironmentProblem(
-                    f"converting {gguf.name} needs {need / 1e9:.1f} GB in {target.parent}, {free / 1e9:.1f} GB are free; "
-                    "free some space or set ELLORA_TRUST_CACHE"
+                    f"converting {gguf.name} needs {need / 1e9:.1f} GB in {target.parent}, {free / 1e9:.1f} GB are "
+                    "free; free some space or set ELLORA_TRUST_CACHE"
                 )
             with replacing(target) as beside:
                 _convert(gguf, beside)
@@ -135,7 +136,8 @@ def _convert(gguf: Path, target: Path) -> None:
             raise InputError(f"transformers cannot read {gguf.name}: {error}; give a folder or a hub id") from error
         # A plain model from config and weights: nothing of the GGUF loader's own classes stays.
         settings = {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
-        plain = type(loaded)(type(loaded.config)(**settings)).to(torch.float32)
+        plain: Any = type(loaded)(type(loaded.config)(**settings))
+        plain.float()
         plain.load_state_dict(loaded.state_dict())
         plain.tie_weights()
         plain.generation_config = loaded.generation_config

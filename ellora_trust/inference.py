@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 
+LOGITS = "logits_to_keep"
+
+
 @dataclass
 class State:
     """Where a batch stands: what the next forward needs."""
@@ -110,15 +113,21 @@ def forward(
 def _run(model: CodeModel, ids: Tensor, state: State, keep_logits: int, use_cache: bool) -> None:
     """Run one chunk of tokens and move the state on."""
     callee = model.hf if keep_logits else model.arch.base
-    accepted = inspect.signature(callee.forward).parameters
+    accepted = _optional_arguments(callee)
     positions = (state.mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-    optional = {"position_ids": positions, "logits_to_keep": keep_logits, "past_key_values": state.cache}
-    kwargs = {name: value for name, value in optional.items() if name in accepted}
-    if not keep_logits:
-        kwargs.pop("logits_to_keep", None)
+    optional = {"position_ids": positions, LOGITS: keep_logits, "past_key_values": state.cache}
+    kwargs = {name: value for name, value in optional.items() if name in accepted and (keep_logits or name != LOGITS)}
     out = callee(input_ids=ids, attention_mask=state.mask, use_cache=use_cache, **kwargs)
     state.logits = out.logits[:, -keep_logits:].float() if keep_logits else None
     state.cache = out.past_key_values if use_cache else None
+
+
+def _optional_arguments(callee: Any) -> set[str]:
+    """Which of the arguments that not every family has this model takes."""
+    parameters = inspect.signature(callee.forward).parameters
+    names = {"position_ids", "past_key_values", LOGITS}
+    # A wrapper that names nothing passes everything on.
+    return names if "past_key_values" not in parameters else names & parameters.keys()
 
 
 def step(model: CodeModel, tokens: Tensor, state: State, *, keep_logits: int) -> None:

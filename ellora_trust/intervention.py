@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ellora_trust.errors import InputError
 from ellora_trust.hooks import EditFunction, edit
+from ellora_trust.sites import Site
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -44,7 +45,7 @@ class Nothing:
 class ActivationEdit:
     """Edits of activations; see `ellora_trust.hooks.edit`."""
 
-    edits: Mapping[str, EditFunction]
+    edits: Mapping[str | Site, EditFunction]
 
     def apply(self, model: CodeModel) -> AbstractContextManager[None]:
         return edit(model, self.edits)

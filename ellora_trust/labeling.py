@@ -86,8 +86,8 @@ class Labelled:
         if low <= self.base_rate <= high:
             return None
         return (
-            f"{self.name}: {self.base_rate:.1%} of the answers are wrong, outside {low:.0%}..{high:.0%}; the rarer class "
-            "has few examples, so expect wide intervals"
+            f"{self.name}: {self.base_rate:.1%} of the answers are wrong, outside {low:.0%}..{high:.0%}; the rarer "
+            "class has few examples, so expect wide intervals"
         )
 
     def content_hash(self) -> str:

@@ -7,6 +7,7 @@ model = load("bigcode/starcoder2-3b", dtype="bfloat16", device="cuda")
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,11 +55,11 @@ def load(
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(where, **options)
-            hf = AutoModelForCausalLM.from_pretrained(where, dtype=chosen, use_safetensors=True, **options)
+            hf: Any = AutoModelForCausalLM.from_pretrained(where, dtype=chosen, use_safetensors=True, **options)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise _unknown(str(name), folder, error) from error
     try:
-        hf = hf.to(device)
+        hf.to(device)
     except RuntimeError as error:
         raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
     return CodeModel(str(name), hf, tokenizer, source=folder)

@@ -79,13 +79,13 @@ class CodeModel:
     def __repr__(self) -> str:
         size = sum(p.numel() for p in self.hf.parameters()) / 1e6
         return (
-            f"CodeModel({self.name!r}, {self.arch.n_layers} layers, d_model {self.arch.d_model}, {size:.0f} M parameters, "
-            f"{self.hf.dtype}, {self.device})"
+            f"CodeModel({self.name!r}, {self.arch.n_layers} layers, d_model {self.arch.d_model}, {size:.0f} M "
+            f"parameters, {self.hf.dtype}, {self.device})"
         )
 
     @property
     def device(self) -> torch.device:
-        return self.hf.get_input_embeddings().weight.device
+        return self.hf.device
 
     @cached_property
     def max_length(self) -> int:
@@ -131,10 +131,13 @@ class CodeModel:
         Not in models with a recurrent state or with a sliding window that the prefix would fill.
         """
         config = self.hf.config.get_text_config(decoder=True)
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        window = getattr(config, "sliding_window", None)
-        windowed = window is not None and (kinds != {"full_attention"} or not hasattr(config, "layer_types"))
-        return kinds <= {"full_attention", "sliding_attention"} and not (windowed and n_tokens >= window // 2)
+        kinds = set(getattr(config, "layer_types", None) or [])
+        if not kinds <= {"full_attention", "sliding_attention"}:
+            return False
+        # Without layer types, a window in the config may apply to every layer.
+        windowed = "sliding_attention" in kinds or not kinds
+        window = getattr(config, "sliding_window", None) if windowed else None
+        return window is None or n_tokens < window // 2
 
     def score(self, prompts: Sequence[str], continuations: Sequence[str], *, progress: bool = False) -> list[Score]:
         """Return the log-probability of each continuation after its prompt.

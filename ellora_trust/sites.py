@@ -3,8 +3,8 @@
     resolve(model, "resid.*")             # every layer's residual stream
     resolve(model, ["embed", "head.3.7"])
 
-`embed` is the stream entering block 0. `resid.L` is the output of block L (0-based), before any final norm. `attn.L` and
-`mlp.L` are what that part adds to the stream, after a post-norm and a residual multiplier where the family has them.
+`embed` is the stream entering block 0. `resid.L` is the output of block L (0-based), before any final norm. `attn.L`
+and `mlp.L` are what that part adds to the stream, after a post-norm and a residual multiplier where there is one.
 `head.L.H` is head H's slice of the input of block L's attention output projection.
 """
 

@@ -81,7 +81,7 @@ def _disturb(row: int, hidden: Tensor) -> Tensor:
 @torch.no_grad()
 def _logits(model: CodeModel, sites: list[Site], change: Callable[[int, Tensor], Tensor] | None) -> Tensor:
     """Logits of the last token, (n_sites, vocabulary), with `change` applied to row i at site i."""
-    vocabulary = model.hf.get_input_embeddings().weight.shape[0]
+    vocabulary = int(model.hf.config.get_text_config(decoder=True).vocab_size)
     ids = torch.full((len(sites), 1), _TOKEN % vocabulary, device=model.device)
     with ExitStack() as stack:
         for row, site in enumerate(sites if change else []):

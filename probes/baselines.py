@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ellora_trust.decoding import Generation
 from ellora_trust.labeling import Labelled
+from probes.linear import centred_decision
 
 # Sign fixed in advance: less probable, more uncertain is riskier. Lengths have no such sign; theirs is fitted.
 CONFIDENCE = ("log-probability (sum)", "log-probability (mean)", "log-probability (min)", "entropy (mean)")
@@ -52,7 +53,7 @@ def crossfitted(columns: np.ndarray, wrong: np.ndarray, folds: np.ndarray) -> np
     for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
         model = make_pipeline(StandardScaler(), LogisticRegression()).fit(columns[train], wrong[train])
-        scores[test] = model.decision_function(columns[test]) - model[-1].intercept_[0]
+        scores[test] = centred_decision(model, columns[test])
     return scores
 
 
@@ -65,7 +66,7 @@ def tfidf_scores(prompts: Sequence[str], wrong: np.ndarray, folds: np.ndarray) -
         # Code: identifiers, numbers, and each other visible character are tokens.
         words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True, min_df=2)
         model = make_pipeline(words, LogisticRegression(C=10, max_iter=1000)).fit(texts[train], wrong[train])
-        scores[test] = model.decision_function(texts[test]) - model[-1].intercept_[0]
+        scores[test] = centred_decision(model, texts[test])
     return scores
 
 

@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from probes.linear import centred_decision
+
 
 def combined(
     probe: np.ndarray,
@@ -36,6 +38,6 @@ def combined(
         model = make_pipeline(StandardScaler(), LogisticRegression())
         model.fit(np.column_stack([seen[train], confidence[train]]), wrong[train])
         x = np.column_stack([probe[test], confidence[test]])
-        scores[test] = model.decision_function(x) - model[-1].intercept_[0]
+        scores[test] = centred_decision(model, x)
         risk[test] = model.predict_proba(x)[:, 1]
     return scores, risk

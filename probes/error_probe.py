@@ -21,7 +21,7 @@ from torch import Tensor
 from ellora_trust import artifacts
 from ellora_trust.errors import InputError
 from ellora_trust.stats import Estimate, auroc, group_bootstrap
-from probes.linear import batched_auroc, folded, pipeline
+from probes.linear import batched_auroc, direction, pipeline
 from probes.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class ErrorProbe:
         artifact_: What was read from disk, after `load`.
     """
 
+    artifact_: artifacts.Artifact
+
     def __init__(self, settings: Settings | None = None):
         self.settings = settings or Settings()
 
@@ -96,7 +98,7 @@ class ErrorProbe:
         self.strength_, self.inner_auroc_ = choice.strength, choice.inner_auroc
         x = candidates.x[choice.candidate].numpy()
         k = components(self.settings, len(x), x.shape[1])
-        weight, bias = folded(pipeline(choice.strength, k, self.settings.seed).fit(x.astype(np.float64), wrong))
+        weight = direction(pipeline(choice.strength, k, self.settings.seed).fit(x.astype(np.float64), wrong))
         self.weight_ = torch.tensor(weight, dtype=torch.float32)
         # Held-out scores carry no intercept; centring both makes one calibration serve.
         centre = float(np.mean(x.astype(np.float64) @ weight))

@@ -29,7 +29,7 @@ from ellora_trust.stats import (
 from probes.baselines import baseline_scores, confidence_columns
 from probes.combination import combined
 from probes.error_probe import Calibration, checked_labels
-from probes.linear import pipeline
+from probes.linear import centred_decision, pipeline
 from probes.selection import (
     Candidates,
     Choice,
@@ -216,8 +216,8 @@ def refuse_split_duplicates(labelled: Labelled) -> None:
     for example in labelled.examples:
         if home.setdefault(example.prompt, example.group) != example.group:
             raise InputError(
-                f"the prompt of example {example.id!r} is in groups {home[example.prompt]!r} and {example.group!r}, which "
-                "leaks its answer between folds; give equal and near-equal prompts one group"
+                f"the prompt of example {example.id!r} is in groups {home[example.prompt]!r} and {example.group!r}, "
+                "which leaks its answer between folds; give equal and near-equal prompts one group"
             )
 
 
@@ -245,7 +245,7 @@ def _held_out_probe(
         train, test = folds != fold, folds == fold
         k = components(settings, int(train.sum()), x.shape[1])
         fitted = pipeline(choice.strength, k, settings.seed).fit(x[train], y[train])
-        scores[test] = fitted.decision_function(x[test]) - fitted["classify"].intercept_[0]
+        scores[test] = centred_decision(fitted, x[test])
         risk[test] = Calibration.fit(selection.inner_scores[fold][train], y[train])(scores[test])
     return scores, risk
 

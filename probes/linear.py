@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,14 +43,20 @@ def pipeline(strength: float, n_components: int, seed: int) -> Pipeline:
     )
 
 
-def folded(fitted: Pipeline) -> tuple[np.ndarray, float]:
-    """Return the pipeline as one affine map of raw activations, (weight (d,), bias), in logits."""
+def centred_decision(fitted: Any, x: Any) -> np.ndarray:
+    """Return a fitted classifier's scores without its intercept, (n,).
+
+    The intercept follows the training fold's base rate, which falls where the test fold's rises: pooled over folds it
+    would push the AUROC of a useless predictor below 0.5.
+    """
+    return fitted.decision_function(x) - fitted[-1].intercept_[0]
+
+
+def direction(fitted: Any) -> np.ndarray:
+    """Return the pipeline's weight of raw activations, (d,), logits a unit; its intercept is left out."""
     scale, project, classify = fitted["scale"], fitted["project"], fitted["classify"]
     whitened = classify.coef_[0] / np.sqrt(project.explained_variance_)
-    direction = project.components_.T @ whitened
-    weight = direction / scale.scale_
-    bias = float(classify.intercept_[0] - project.mean_ @ direction - scale.mean_ @ weight)
-    return weight, bias
+    return (project.components_.T @ whitened) / scale.scale_
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,10 @@ class Projection:
         finally:
             torch.random.set_rng_state(generator_state)
         right, singular = right[..., :n_components], singular[..., :n_components]
-        deviation = (singular / (x.shape[1] - 1) ** 0.5).clamp_min(1e-12)
-        return cls(mean, right / deviation[:, None, :] / scale.transpose(1, 2))
+        deviation = singular / (x.shape[1] - 1) ** 0.5
+        # Standardised features have deviations near 1; far below is rounding, which whitening would blow up.
+        inverse = torch.where(deviation > 1e-3, 1 / deviation, 0.0)
+        return cls(mean, right * inverse[:, None, :] / scale.transpose(1, 2))
 
     def apply(self, x: Tensor) -> Tensor:
         """Project (n_candidates, n, d) to (n_candidates, n, k)."""
@@ -123,23 +132,22 @@ def fit_batched(x: Tensor, labels: Tensor, strengths: Sequence[float], steps: in
 
 
 def decide(x: Tensor, weights: Tensor) -> Tensor:
-    """Return scores without the intercept, (n_candidates, n_strengths, n_labelings, n).
-
-    The intercept follows the training fold's base rate, which falls where the test fold's rises: pooled over folds it
-    would push the AUROC of a useless predictor below 0.5.
-    """
+    """Return scores without the intercept, as `centred_decision`, (n_candidates, n_strengths, n_labelings, n)."""
     return torch.einsum("cnk,cspk->cspn", x, weights[..., :-1])
 
 
 def batched_auroc(labels: Tensor, scores: Tensor) -> Tensor:
-    """AUROC along the last dimension; labels broadcast against scores; ties (never, in practice) count by order.
+    """AUROC along the last dimension; labels broadcast against scores; ties count one half.
 
     Args:
         labels: 0 or 1, (..., n).
         scores: (..., n).
     """
     labels = labels.expand_as(scores).to(scores.dtype)
-    ranks = scores.argsort(-1).argsort(-1).to(scores.dtype) + 1
+    scores = scores.contiguous()
+    ordered = scores.sort(-1).values
+    below, up_to = torch.searchsorted(ordered, scores), torch.searchsorted(ordered, scores, right=True)
+    ranks = (below + up_to + 1).to(scores.dtype) / 2
     positive = labels.sum(-1)
     negative = labels.shape[-1] - positive
     return ((ranks * labels).sum(-1) - positive * (positive + 1) / 2) / (positive * negative)

@@ -56,8 +56,8 @@ def auroc_table(result: Evaluation) -> Table:
     rows += [_row("probe", result.probe), _row("log-probability + probe", result.both)]
     best = [i for i, row in enumerate(rows) if row[0] == result.best_baseline]
     note = (
-        "Layer, position and strength of the probe are chosen inside the training groups. The best baseline is the best on "
-        "these very rows, which favours it. Intervals: bootstrap over groups."
+        "Layer, position and strength of the probe are chosen inside the training groups. The best baseline is the "
+        "best on these very rows, which favours it. Intervals: bootstrap over groups."
     )
     return Table(COLUMNS, rows, note, frozenset([*best, len(rows) - 2, len(rows) - 1]))
 
@@ -77,7 +77,7 @@ def detail_table(result: Evaluation) -> Table:
         *([name, str(estimate)] for name, estimate in result.calibration.items()),
         [
             "permuted labels, whole procedure",
-            f"mean {permutation.mean:.3f}, sd {permutation.sd:.3f}, p = {permutation.p_value:.3f} (n = {permutation.n})",
+            f"mean {permutation.mean:.3f}, sd {permutation.sd:.3f}, p = {permutation.p_value:.3f}, n = {permutation.n}",
         ],
         ["chosen in each fold", "; ".join(result.chosen)],
         ["best in hindsight (oracle)", f"{result.oracle_best[0]}: {result.oracle_best[1]:.3f}"],

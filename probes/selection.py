@@ -56,10 +56,10 @@ class Candidates:
 
     @classmethod
     def stack(cls, features: Mapping[Key, Tensor | np.ndarray]) -> Candidates:
-        """Stack features of equal shape.
+        """Stack features of equal shape, without those that are the same in every row.
 
         Raises:
-            InputError: None given, shapes that differ, or values that are not finite.
+            InputError: None given, shapes that differ, values that are not finite, or nothing but constants.
         """
         if not features:
             raise InputError("no features were given; give an array (n, d) or a mapping of (site, position) to arrays")
@@ -69,7 +69,11 @@ class Candidates:
         x = torch.stack(arrays)
         if not torch.isfinite(x).all():
             raise InputError("some features are not finite; leave out those rows, or load the model in float32")
-        return cls(list(features), x)
+        # The embedding of a last token that all prompts share, for one.
+        varied = [i for i in range(len(x)) if (x[i] != x[i, :1]).any()]
+        if not varied:
+            raise InputError("every feature row is the same; give activations that differ between examples")
+        return cls([list(features)[i] for i in varied], x[varied])
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def check_folds(folds: np.ndarray, groups: np.ndarray) -> None:
     for fold, group in zip(folds.tolist(), groups.tolist(), strict=True):
         if first.setdefault(group, fold) != fold:
             raise InputError(
-                f"group {group!r} has rows in folds {first[group]} and {fold}, which leaks its answers; keep groups whole"
+                f"group {group!r} has rows in folds {first[group]} and {fold}, which leaks; keep groups whole"
             )
 
 

