@@ -22,6 +22,7 @@ from probes.linear import centred_decision
 CONFIDENCE = ("log-probability (sum)", "log-probability (mean)", "log-probability (min)", "entropy (mean)")
 LENGTHS = ("answer length", "prompt length")
 TFIDF = "TF-IDF of the prompt"
+TFIDF_ANSWER = "TF-IDF of prompt and answer"
 
 
 def confidence_columns(labelled: Labelled) -> dict[str, np.ndarray]:
@@ -83,5 +84,9 @@ def baseline_scores(labelled: Labelled, wrong: np.ndarray, folds: np.ndarray) ->
     scores["log-probability and entropy (fitted)"] = crossfitted(np.stack(list(confidence.values()), 1), wrong, folds)
     for name, column in lengths.items():
         scores[name] = crossfitted(column[:, None], wrong, folds)
-    scores[TFIDF] = tfidf_scores([example.prompt for example in labelled.examples], wrong, folds)
+    prompts = [example.prompt for example in labelled.examples]
+    scores[TFIDF] = tfidf_scores(prompts, wrong, folds)
+    # Some answers are nearly always right (a type, a number): a predictor may know no more than that.
+    answered = [f"{p} ANSWER {g.text}" for p, g in zip(prompts, labelled.generations, strict=True)]
+    scores[TFIDF_ANSWER] = tfidf_scores(answered, wrong, folds)
     return scores

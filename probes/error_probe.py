@@ -126,7 +126,8 @@ class ErrorProbe:
 
     def predict(self, x: ArrayLike | Tensor) -> np.ndarray:
         """Return the calibrated probability that each answer is wrong, (n,), in [0, 1]."""
-        return self.calibration_(self.decision(x))
+        scores = self.decision(x)
+        return self.calibration_(scores)
 
     def score(self, x: ArrayLike | Tensor, wrong: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
         """Return the AUROC on rows it was not fitted on, with a bootstrap interval over groups.

