@@ -53,7 +53,7 @@ ARRAY_MUTATIONS = {
 LIST_COPIES = ("{x}[:]", "list({x})", "{x}.copy()", "copy.copy({x})", "copy.deepcopy({x})", "[*{x}]")
 DEEP_COPIES = ("copy.deepcopy({x})", "[_[:] for _ in {x}]", "[list(_) for _ in {x}]")
 
-_PRINTS = ("{x}", "len({x})", "{x}[0]", "{x}[-1]")
+_PRINTS = ("{x}", "{x}[0]", "{x}[0]", "{x}[0]", "{x}[-1]")
 _SHALLOW = re.compile(r"copy\.copy\((\w+)\)|list\((\w+)\)|\b(\w+)\.copy\(\)|\[\*(\w+)\]")
 _DISTRACTORS = (
     "{n} = {v}",
@@ -101,14 +101,14 @@ class Draw:
     Attributes:
         hops: Aliasing steps this pair shall have, 1-4.
         n_mutations: Mutations this pair shall have, 1 or 2.
-        length: Elements of its lists to begin with, 1-3.
+        length: Elements of its lists to begin with, 2-4.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.hops = rng.randint(1, 4)
         self.n_mutations = rng.choice((1, 1, 1, 2))
-        self.length = self.n_mutations + rng.choice((0, 0, 1))
+        self.length = self.n_mutations + rng.choice((1, 1, 2))  # one is left when every mutation removes one
         self._digits: list[int] = []
         self._kinds: list[str] = []
         self._variables = rng.sample(VARIABLES, len(VARIABLES))
@@ -128,7 +128,7 @@ class Draw:
 
     def digit(self) -> int:
         """Return a number that is one token and one character in every common tokenizer."""
-        # Without repetition, so that an answer tells where each of its numbers came from.
+        # No number repeats while they last, so that an answer tells where its numbers came from.
         self._digits = self._digits or self.rng.sample(range(1, 10), 9)
         return self._digits.pop()
 
@@ -161,13 +161,11 @@ class Draw:
     ) -> list[str]:
         """Return mutations: the first of `targets[0]`, others of any target."""
         lines = []
-        # Earlier mutations may have shrunk the list; an array view has two elements or more.
-        highest = min(1, self.length - self.n_mutations)
         for index in range(self.n_mutations if count is None else count):
             kind = self.rng.choice([kind for kind in table if kind not in banned])
             self._kinds.append(kind)
             target = targets[0] if index == 0 else self.rng.choice(targets)
-            values = {"i": self.rng.randint(0, highest), "v": self.digit(), "k": self.rng.choice(keys)}
+            values = {"i": self.rng.randint(0, 1), "v": self.digit(), "k": self.rng.choice(keys)}
             lines.append(table[kind].format(x=target, **values))
         return lines
 
@@ -181,16 +179,14 @@ class Draw:
 
     def sketch(self, statements: Sequence[str], printed: str, fills: tuple[str, str]) -> Sketch:
         """Return the finished sketch, without distractors, that prints `printed` or a part of it."""
-        # A list that every mutation shortens must keep the element that is printed.
-        forms = _PRINTS if self.length > self.n_mutations else _PRINTS[:2]
-        shown = self.rng.choices(forms, (4, 2, 1, 1)[: len(forms)])[0].format(x=printed)
+        shown = self.rng.choice(_PRINTS).format(x=printed)
         return Sketch((*statements, f"print({shown})"), fills, self.hops, "+".join(self._kinds))
 
     def distract(self, sketch: Sketch) -> Sketch:
         """Return `sketch` with 0-2 distractors between its statements."""
         statements = list(sketch.statements)
         lines = 0
-        for _ in range(self.rng.choice((0, 0, 1, 2))):
+        for _ in range(self.rng.choice((0, 0, 0, 1, 2))):
             form = self.rng.choice(_DISTRACTORS)
             text = form.format(n=self.name(), m=self.name(), v=self.digit(), w=self.digit())
             statements.insert(self.rng.randrange(len(statements)), text)

@@ -9,7 +9,7 @@ import sys
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ellora_trust.errors import InputError
@@ -105,25 +105,25 @@ def test_answers_are_what_a_python_process_prints() -> None:
         assert done.stdout.split("\n")[:-1] == [example.answer for example in examples[:3]]
 
 
-def test_equal_skeletons_never_cross_groups() -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_equal_skeletons_never_cross_groups(seed: int) -> None:
     groups: dict[str, set[str]] = defaultdict(set)
-    for example in FULL:
+    for example in TASK.examples(seed=seed):
         groups[skeleton(program_of(example))].add(example.group)
     assert all(len(found) == 1 for found in groups.values())
 
 
-def test_groups_are_many_and_stay_within_one_template() -> None:
-    templates: dict[str, set[object]] = defaultdict(set)
-    for example in FULL:
-        templates[example.group].add(example.meta["template"])
-    assert len(templates) >= 150
-    assert all(len(found) == 1 for found in templates.values())
+def test_groups_are_many_and_none_holds_more_than_a_tenth() -> None:
+    counts = Counter(example.group for example in FULL)
+    assert len(counts) >= 150
+    assert max(counts.values()) < len(FULL) / 10
 
 
 def test_skeleton_forgets_names_numbers_and_lengths_only() -> None:
     assert skeleton("a = [1, 2]\nb = a\nb.pop(0)") == skeleton("x = [3, 4, 5]\nr = x\nr.pop(1)")
     assert skeleton("a = [1]\nb = a\nb.pop(0)") != skeleton("a = [1]\nb = a\na.pop(0)")
     assert skeleton("a = [1]\nb = a") != skeleton("a = [1]\nb = a[:]")
+    assert skeleton("b = a[:]") == skeleton("b = [*a]") == skeleton("import copy\nb = copy.copy(a)")
 
 
 def test_meta_describes_the_program() -> None:
@@ -141,10 +141,10 @@ def test_answers_fit_the_token_limit_when_every_character_is_a_token() -> None:
 
 
 def test_header_shows_both_variants_with_true_answers_that_are_never_asked() -> None:
-    shots = [shot for shot in TASK.header.split(SHOWN[0]) if shot]
+    shots = [shot.split(SHOWN[1]) for shot in TASK.header.split("\n\n") if shot]
     assert len(shots) == 3
-    programs = [shot.split(SHOWN[1])[0] for shot in shots]
-    assert [run_program(program) for program in programs] == [shot.split(SHOWN[1])[1].strip() for shot in shots]
+    programs = [program for program, _ in shots]
+    assert [run_program(program) for program in programs] == [answer.strip() for _, answer in shots]
     assert "second = first\n" in TASK.header
     assert "second = list(first)\n" in TASK.header
     assert not set(programs) & {program_of(example) for example in FULL}
@@ -195,6 +195,7 @@ def test_a_member_is_decided_wrong_by_the_answer_of_its_partner() -> None:
         assert TASK.decide(one, other.answer or "") is Outcome.WRONG
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.text())
 def test_decide_never_raises_on_what_a_model_may_write(completion: str) -> None:
     assert TASK.decide(FULL[0], completion) in (Outcome.CORRECT, Outcome.WRONG)
