@@ -2,7 +2,8 @@
 
 Beside it, what a user would do instead: `output_hidden_states=True`, TransformerLens' `run_with_cache`, nnsight's
 `trace`. All in one run on the same prompts, in turn, repeated; a row's ratio is the median over rounds of its time
-divided by the plain forward's time in the same round. Peak memory is that of a process of its own.
+divided by the plain forward's time in the same round. Extra memory is the peak above the loaded model, each way in a
+process of its own.
 
     python benchmarks/capture.py [--model smollm2] [--prompts 48] [--rounds 5]
 """
@@ -10,12 +11,12 @@ divided by the plain forward's time in the same round. Peak memory is that of a 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,8 +36,11 @@ def main() -> None:
     model = et.load(args.model)
     works = build(model, args.prompts)
     if args.memory:
+        works[args.memory]()  # the first call builds what it needs
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        before = memory("VmRSS")
         works[args.memory]()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(memory("VmHWM") - before)
         return
     n_tokens = sum(len(row.ids) for row in rows(model, args.prompts))
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -48,7 +52,7 @@ def main() -> None:
                 times[name].append(time.perf_counter() - began)
     plain = times["plain forward, no head"]
     print(f"{args.model}, {args.prompts} prompts, {n_tokens} tokens, {args.rounds} rounds")
-    print(f"{'what':44} {'ratio':>6} {'min':>6} {'max':>6} {'tokens/s':>9} {'peak MB':>8}")
+    print(f"{'what':44} {'ratio':>6} {'min':>6} {'max':>6} {'tokens/s':>9} {'extra MB':>8}")
     for name, values in times.items():
         ratios = [a / b for a, b in zip(values, plain, strict=True)]
         rate = n_tokens / statistics.median(values)
@@ -58,8 +62,13 @@ def main() -> None:
         )
 
 
+def memory(field: str) -> int:
+    """A field of this process's status, in kB."""
+    return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0])
+
+
 def peak(args: argparse.Namespace, name: str) -> float:
-    """Peak resident memory in MB of a process that does this once."""
+    """Peak resident memory, in MB above the loaded model's, in a process that does this alone."""
     command = [sys.executable, __file__, "--model", args.model, "--prompts", str(args.prompts), "--memory", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1]) / 1000
@@ -131,9 +140,9 @@ def _nnsight(model: et.CodeModel, batches: list) -> Work:
 
     def run() -> None:
         if not traced:
-            from nnsight import LanguageModel
+            from nnsight import TransformersModel
 
-            traced.append(LanguageModel(model.hf, tokenizer=model.tokenizer))
+            traced.append(TransformersModel(model.hf, tokenizer=model.tokenizer, task="text-generation"))
         wrapped = traced[0]
         for batch in batches:
             ids, mask = pad_left([row.ids for row in batch], model.pad_id, model.device)
