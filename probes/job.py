@@ -50,7 +50,7 @@ class ProbeJob:
 
     model: str = "smollm2"
     tasks: tuple[str, ...] = ("types", "aliasing")
-    limit: int = 400
+    limit: int = 600
     seed: int = 0
     source: str | None = None
     labels: str | None = None
@@ -62,8 +62,8 @@ class ProbeJob:
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise InputError(f"--limit is {self.limit}; give at least 1 (several hundred for useful intervals)")
-        if self.permutations < 1:
-            raise InputError(f"--permutations is {self.permutations}; give at least 1 (50 or more to be of use)")
+        if self.permutations < 2:
+            raise InputError(f"--permutations is {self.permutations}; give at least 2 (50 or more to be of use)")
 
 
 @dataclass(frozen=True)

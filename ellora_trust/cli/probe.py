@@ -17,7 +17,7 @@ def probe(
     task: Annotated[list[str] | None, typer.Option(help="Task; may be given several times.")] = None,
     source: Annotated[Path | None, typer.Option(help="Your own code base, for task 'types'.")] = None,
     labels: Annotated[Path | None, typer.Option(help="JSONL with prompt, answer, wrong instead of a task.")] = None,
-    limit: Annotated[int, typer.Option(help="Examples of each task.")] = 400,
+    limit: Annotated[int, typer.Option(help="Examples of each task.")] = 600,
     seed: Annotated[int, typer.Option(help="Of examples, folds and permutations.")] = 0,
     permutations: Annotated[int, typer.Option(help="Label permutations of the control.")] = 60,
     format: Annotated[str, typer.Option(help="auto, fim, chat or plain.")] = "auto",

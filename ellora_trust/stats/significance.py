@@ -64,8 +64,9 @@ def permute_by_group(labels: ArrayLike, groups: Groups, rng: np.random.Generator
     """Exchange labels between groups and keep each group's block of labels together.
 
     Every group gets the label vector (in row order) of a group of the same size, by a random permutation of
-    the groups of that size. A group whose size no other group has keeps its labels, shuffled among its own
-    rows. So the null keeps the number of labels, and how unevenly they are spread over groups.
+    the groups of that size. Groups whose size no other group has are
+    laid end to end in random order, and their labels dealt out again to the same groups in another random order.
+    So the null keeps the number of labels, and nearly how unevenly they are spread over groups.
 
     Args:
         labels: Any values, (n,).
@@ -79,7 +80,7 @@ def permute_by_group(labels: ArrayLike, groups: Groups, rng: np.random.Generator
         InputError: `groups` has another length than `labels`.
 
     Source: restricted permutation of whole exchangeable blocks; Winkler et al. 2015,
-        doi:10.1016/j.neuroimage.2015.05.092. The shuffle inside a group of unique size is ours.
+        doi:10.1016/j.neuroimage.2015.05.092. What is done with groups of unique size is ours.
     """
     y = np.asarray(labels)
     index = group_index(groups, len(y))
@@ -87,10 +88,17 @@ def permute_by_group(labels: ArrayLike, groups: Groups, rng: np.random.Generator
     order = np.argsort(index, kind="stable")
     start = np.cumsum(sizes) - sizes
     permuted = y.copy()
+    alone: list[NDArray] = []
     for size in np.unique(sizes[sizes > 0]):
         members = np.flatnonzero(sizes == size)
         rows = order[start[members][:, None] + np.arange(size)]
-        permuted[rows] = y[rng.permutation(rows) if len(members) > 1 else rng.permuted(rows, axis=1)]
+        if len(members) > 1:
+            permuted[rows] = y[rng.permutation(rows)]
+        else:
+            alone.append(rows[0])
+    if alone:
+        given, taken = (np.concatenate([alone[i] for i in rng.permutation(len(alone))]) for _ in range(2))
+        permuted[taken] = y[given if len(alone) > 1 else rng.permutation(given)]
     return permuted
 
 
@@ -131,7 +139,7 @@ def permutation_test(
         raise InputError("the statistic is nan on these labels or on permuted ones; it needs both classes")
     if not moved:
         raise InputError(
-            "no permutation moves a label: group sizes differ and each has one label; use equal-sized groups"
+            "no permutation moves a label: all labels are the same, or each group has its own; give both classes"
         )
     # Sums in another order differ in the last bits; a tie must count as a tie.
     reached = null >= value - 1e-12 * max(1.0, abs(value))

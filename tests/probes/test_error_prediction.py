@@ -46,9 +46,9 @@ def test_batched_fit_equals_scikit_learn():
     x = torch.randn(2, 200, 30) @ torch.randn(30, 30)
     labels = torch.stack([(x[0, :, 0] > 0).int(), torch.randint(0, 2, (200,))])
     z = Projection.fit(x, 8).apply(x)
-    weights = fit_batched(z, labels, (0.001, 0.01, 0.1))
+    weights = fit_batched(z, labels, (0.01, 0.1, 0.3))
     for c in range(2):
-        for s, strength in enumerate((0.001, 0.01, 0.1)):
+        for s, strength in enumerate((0.01, 0.1, 0.3)):
             for p in range(2):
                 reference = LogisticRegression(C=strength, tol=1e-10, max_iter=1000)
                 reference.fit(z[c].double().numpy(), labels[p].numpy())

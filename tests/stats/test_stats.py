@@ -349,7 +349,7 @@ def test_sample_size_is_the_smallest_that_fits(half_width, base_rate, value):
             "n_resamples=0 is out of range",
         ),
         (lambda: group_bootstrap(np.mean, ([1, 2],), ["a", "b"], confidence=95), r"use a number in \(0, 1\)"),
-        (lambda: permutation_test(np.mean, [0, 0, 1], [0, 0, 1]), "no permutation moves a label"),
+        (lambda: permutation_test(np.mean, [1, 1, 1], [0, 0, 1]), "no permutation moves a label"),
         (lambda: permutation_test(lambda y: math.nan, [0, 1], [0, 1]), "statistic is nan on these labels"),
         (lambda: permutation_test(np.mean, [0, 1], [0, 1], n_permutations=0), "must be at least 1; 1000"),
         (lambda: mcnemar([1, 0], [1]), "pair the examples"),
