@@ -77,7 +77,9 @@ def convert_gguf(gguf: Path, *, expected_sha256: str | None = None, name: str | 
         InputError: The file is not the expected one, or not a GGUF that transformers reads.
         EnvironmentProblem: The cache cannot be written.
     """
-    target = cache_dir() / "models" / f"{name or gguf.stem}-{_identity(gguf)}"
+    # A known file is the same wherever it was installed; any other is known by its name, size and time of change.
+    identity = expected_sha256[:12] if expected_sha256 else _identity(gguf)
+    target = cache_dir() / "models" / f"{name or gguf.stem}-{identity}"
     if (target / "config.json").exists():
         return target
     with explained(target):
