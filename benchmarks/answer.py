@@ -4,7 +4,7 @@ The script: left-padded batches of 16 in the order given, `generate(output_hidde
 in every prompt. Both stop a row at the task's stop string, answer at most 8 tokens, and keep the last prompt token's
 and the mean answer token's activation of every layer. Ours is then run with one trick less at a time.
 
-    python benchmarks/answer.py [--model smollm2] [--limit 400] [--rounds 3]
+    python benchmarks/answer.py [--model smollm2] [--limit 400] [--rounds 1]
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--limit", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     return parser.parse_args()
 
 

@@ -141,7 +141,7 @@ class ErrorProbe:
 
     def save(
         self,
-        folder: Path,
+        folder: str | Path,
         *,
         model: CodeModel,
         data: Mapping[str, Any] | None = None,
@@ -167,10 +167,10 @@ class ErrorProbe:
         }
         described = artifacts.describe_model(model)
         artifact = artifacts.Artifact(KIND, described, self.site_, dict(data or {}), config, dict(metrics or {}))
-        artifacts.write(folder, artifact, {"weight": self.weight_})
+        artifacts.write(Path(folder), artifact, {"weight": self.weight_})
 
     @classmethod
-    def load(cls, folder: Path, *, model: CodeModel | None = None, force: bool = False) -> ErrorProbe:
+    def load(cls, folder: str | Path, *, model: CodeModel | None = None, force: bool = False) -> ErrorProbe:
         """Read a saved probe.
 
         Args:
@@ -181,7 +181,7 @@ class ErrorProbe:
         Raises:
             InputError: No error predictor there, a damaged one, or another model.
         """
-        artifact, tensors = artifacts.read(folder, kind=KIND)
+        artifact, tensors = artifacts.read(Path(folder), kind=KIND)
         if model is not None:
             artifact.check_model(model, force=force)
         config = artifact.config
