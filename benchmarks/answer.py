@@ -48,7 +48,8 @@ def the_usual_script(model: et.CodeModel, prompts: list[str], stop: tuple[str, .
     for start in range(0, len(prompts), BATCH):
         batch = tokenizer(prompts[start : start + BATCH], return_tensors="pt", padding=True)
         n_prompt = batch.input_ids.shape[1]
-        out = model.hf.generate(
+        generate: Any = model.hf.generate
+        out = generate(
             **batch,
             max_new_tokens=NEW_TOKENS,
             do_sample=False,

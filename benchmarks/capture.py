@@ -149,7 +149,7 @@ def _nnsight(model: et.CodeModel, batches: list) -> Work:
             ids, mask = pad_left([row.ids for row in batch], model.pad_id, model.device)
             weights = (mask / mask.sum(1, keepdim=True)).unsqueeze(-1)
             with torch.no_grad(), wrapped.trace({"input_ids": ids, "attention_mask": mask}):
-                pooled = list().save()  # nnsight saves what is made inside the trace
+                pooled = list().save()  # pyright: ignore[reportAttributeAccessIssue]  # nnsight's own
                 for layer in wrapped.model.layers:
                     hidden = layer.output[0] if isinstance(layer.output, tuple) else layer.output
                     pooled.append((hidden[:, -1], (hidden * weights).sum(1)))
