@@ -23,9 +23,10 @@ from ellora_trust.model import CodeModel
 from ellora_trust.report import Report, write_html, write_json
 from ellora_trust.tasks import load_task
 from probes.error_probe import ErrorProbe
-from probes.evaluation import N_PERMUTATIONS, Evaluation, evaluate, subset
+from probes.evaluation import N_PERMUTATIONS, evaluate, subset
 from probes.given import read_labels
 from probes.report import section
+from probes.result import Evaluation
 
 SITES = ("embed", "resid.*")
 POSITIONS = ("prompt_end", "answer", "answer.last")

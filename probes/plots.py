@@ -14,7 +14,7 @@ from probes.curves import reliability, roc
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from probes.evaluation import Evaluation
+    from probes.result import Evaluation
 
 
 def _axes(ax: Axes | None) -> Axes:

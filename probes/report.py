@@ -13,7 +13,7 @@ from ellora_trust.labeling import Labelled
 from ellora_trust.report import Block, Code, Figure, Section, Table, Text
 from ellora_trust.stats import Estimate
 from probes.curves import reliability, roc
-from probes.evaluation import Evaluation
+from probes.result import Evaluation
 
 N_SURPRISING = 20
 COLUMNS = ("predictor", "AUROC", "95 % interval")
