@@ -46,7 +46,7 @@ DISTRIBUTIONS = tuple(
     libcst markdown-it-py markupsafe matplotlib narwhals nbclient nnsight numpy packaging pandas pillow
     platformdirs plotly pluggy pyarrow pydantic pyparsing pyproject-hooks pytest pytest-xdist pyzmq
     referencing requests rich safetensors scikit-learn scipy setuptools sympy torch tornado traitlets
-    transformer-lens transformers typeguard typer typeshed-client urllib3 wheel
+    transformer-lens transformers typeguard typer typeshed-client urllib3
     """.split()
 )
 PERMISSIVE = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -394,3 +395,15 @@ def test_a_folder_of_one_type_is_refused(tmp_path: Path) -> None:
 def test_a_limit_below_one_is_refused(task: TypesTask) -> None:
     with pytest.raises(InputError, match="limit 0 is out of range; use 1 or more"):
         task.examples(limit=0)
+
+
+def test_every_distribution_of_the_manifest_is_pinned_at_its_version():
+    # An unpinned one could be missing elsewhere, and a missing row changes which examples are drawn.
+    root = Path(__file__).resolve().parents[2]
+    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line]
+    pinned = {name.lower().replace("_", "-"): number for name, number in (line.split("==") for line in lines)}
+    manifest = json.loads((root / "ellora_trust" / "tasks" / "types_manifest.json").read_text())
+    releases = {name: release["version"].split("+")[0] for name, release in manifest["releases"].items()}
+    labels = {name: number for name, number in releases.items() if name in pinned}
+    assert {n: v for n, v in labels.items() if pinned[n] != v} == {}
+    assert len(labels) == len(releases) - 1, sorted(releases.keys() - pinned.keys())  # all but the standard library
