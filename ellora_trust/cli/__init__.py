@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ellora_trust.cli import cache, models, probe, show, tasks
+from ellora_trust.cli import cache, models, probe, sandbox, show, tasks
 
 app = typer.Typer(
     name="ellora-trust",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(probe.app, name="probe")
 app.add_typer(models.app, name="models")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(cache.app, name="cache")
 app.command("show")(show.show)
 app.command("tasks")(tasks.tasks)

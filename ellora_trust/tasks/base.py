@@ -11,7 +11,7 @@ A task makes examples and decides, outside the model, whether a completion answe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -84,6 +84,14 @@ class Task(ABC):
     @abstractmethod
     def decide(self, example: Example, completion: str) -> Outcome:
         """Decide one completion (text after the prompt, cut at the first stop string)."""
+
+    def decide_all(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Outcome]:
+        """Decide many completions; tasks that run programs do so on all processors."""
+        return [self.decide(example, text) for example, text in zip(examples, completions, strict=True)]
+
+    def oracle(self) -> dict[str, str]:
+        """Return what decides here beside this library: compilers and their versions, the isolation of programs."""
+        return {}
 
     @abstractmethod
     def datasheet(self) -> str:
