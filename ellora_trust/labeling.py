@@ -163,7 +163,7 @@ def label(
         progress=progress,
         label=f"answering {task.name}",
     )
-    outcomes = [task.decide(e, g.text) for e, g in zip(examples, result.generations, strict=True)]
+    outcomes = task.decide_all(examples, [generation.text for generation in result.generations])
     formats = ", ".join(sorted({one.format for one in rendered}))
     return Labelled(task.name, examples, result.generations, outcomes, result.activations, formats, task.header)
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ellora_trust.artifacts import describe_model, versions
 from ellora_trust.cachedir import cache_dir
-from ellora_trust.errors import InputError
+from ellora_trust.errors import EnvironmentProblem, InputError
 from ellora_trust.labeling import Labelled, label, label_given
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
 from ellora_trust.report import Report, write_html, write_json
-from ellora_trust.tasks import load_task
+from ellora_trust.sandbox import Sandbox, choose
+from ellora_trust.tasks import Task, load_task, reads_source
 from probes.error_probe import ErrorProbe
 from probes.evaluation import N_PERMUTATIONS, evaluate, subset
-from probes.given import read_labels
+from probes.given import Given, read_labels
 from probes.report import section
 from probes.result import Evaluation
 
@@ -44,6 +44,7 @@ class ProbeJob:
         source: Code base for tasks that read one.
         labels: JSONL file of prompts, answers and verdicts.
         permutations: Label permutations, >= 50 for a p-value below 0.02.
+        unsafe: Run programs without isolation; recorded in the results.
         format: How questions are put.
         dtype: Of the weights; None takes float32 on a CPU.
         device: Where; None takes a GPU if there is one.
@@ -56,6 +57,7 @@ class ProbeJob:
     source: str | None = None
     labels: str | None = None
     permutations: int = N_PERMUTATIONS
+    unsafe: bool = False
     format: str = "auto"
     dtype: str | None = None
     device: str | None = None
@@ -69,11 +71,21 @@ class ProbeJob:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a run found, one entry a task."""
+    """What a run found, one entry a task.
+
+    Attributes:
+        evaluations: In the order of the tasks.
+        warnings: About rare classes.
+        seconds: By step.
+        skipped: Task -> why this machine cannot run it; such a task counts for nothing.
+        oracles: Task -> what decided its outcomes: compilers, versions, isolation.
+    """
 
     evaluations: list[Evaluation]
     warnings: list[str]
     seconds: dict[str, float]
+    skipped: dict[str, str] = field(default_factory=dict)
+    oracles: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def run_job(
@@ -91,46 +103,63 @@ def run_job(
         InputError: Anything the user can mend.
     """
     clock = _Clock()
-    questions = [load_task(name, source=_source(job, name)) for name in job.tasks] if job.labels is None else []
-    given = read_labels(Path(job.labels)) if job.labels else None
+    sets: Sequence[Task | Given] = [read_labels(Path(job.labels))] if job.labels else _questions(job)
     say(f"loading {job.model}")
     model = load(job.model, dtype=job.dtype, device=job.device)
     clock.lap("load")
+    found = JobResult([], [], clock.laps)
     pairs: list[tuple[Evaluation, Labelled]] = []
-    warnings: list[str] = []
-    sets: Sequence[Any] = questions if given is None else [given]
     for one in sets:
-        name = one.name
-        say(f"{name}: answering and capturing")
-        labelled = _labelled(model, one, job, progress)
-        clock.lap(f"{name}: answer and capture")
-        if warning := labelled.warning():
-            warnings.append(warning)
-            say(f"warning: {warning}")
-        say(f"{name}: {labelled.counts()}")
-        result = evaluate(
-            labelled,
-            model_name=job.model,
-            n_permutations=job.permutations,
-            tick=lambda step, name=name: say(f"{name}: {step}"),
-        )
-        clock.lap(f"{name}: evaluate")
-        _save_probe(model, labelled, result, out / f"probe-{name}")
-        clock.lap(f"{name}: fit and save")
+        say(f"{one.name}: answering and capturing")
+        try:
+            labelled = _labelled(model, one, job, progress)
+        except EnvironmentProblem as problem:
+            if len(sets) == 1:
+                raise
+            found.skipped[one.name] = str(problem)
+            say(f"{one.name}: skipped, {problem}")
+            continue
+        clock.lap(f"{one.name}: answer and capture")
+        found.oracles[one.name] = one.oracle() if isinstance(one, Task) else {}
+        result = _evaluated(labelled, job, found, say)
+        clock.lap(f"{one.name}: evaluate")
+        _save_probe(model, labelled, result, out / f"probe-{one.name}")
+        clock.lap(f"{one.name}: fit and save")
         pairs.append((result, labelled))
-    found = JobResult([result for result, _ in pairs], warnings, clock.laps)
+    if not pairs:
+        raise EnvironmentProblem("no task can be run here: " + "; ".join(found.skipped.values()))
     _write(job, model, pairs, found, out)
     return found
 
 
-def _source(job: ProbeJob, task: str) -> Path | None:
-    # One --source serves the tasks that read code; the others make their own questions.
-    return Path(job.source) if job.source and task == "types" else None
+def _questions(job: ProbeJob) -> list[Task]:
+    if job.source and not any(map(reads_source, job.tasks)):
+        load_task(job.tasks[0], source=Path(job.source))  # says which tasks read one
+    box = Sandbox(choose("none")) if job.unsafe else None
+    # One --source serves the tasks that read one; the others make their own questions.
+    sources = {name: Path(job.source) if job.source and reads_source(name) else None for name in job.tasks}
+    return [load_task(name, source=sources[name], box=box) for name in job.tasks]
 
 
-def _labelled(model: CodeModel, one: Any, job: ProbeJob, progress: bool) -> Labelled:
+def _evaluated(labelled: Labelled, job: ProbeJob, found: JobResult, say: Callable[[str], None]) -> Evaluation:
+    name = labelled.name
+    if warning := labelled.warning():
+        found.warnings.append(warning)
+        say(f"warning: {warning}")
+    say(f"{name}: {labelled.counts()}")
+    result = evaluate(
+        labelled,
+        model_name=job.model,
+        n_permutations=job.permutations,
+        tick=lambda step: say(f"{name}: {step}"),
+    )
+    found.evaluations.append(result)
+    return result
+
+
+def _labelled(model: CodeModel, one: Task | Given, job: ProbeJob, progress: bool) -> Labelled:
     store = cache_dir() / "activations"
-    if job.labels is not None:
+    if not isinstance(one, Task):
         return label_given(
             model,
             one.name,
@@ -187,6 +216,8 @@ def _write(
         "model": described,
         "versions": versions(),
         "data": {labelled.name: labelled.content_hash() for _, labelled in pairs},
+        "oracles": found.oracles,
+        "skipped": found.skipped,
         "warnings": found.warnings,
         "seconds": found.seconds,
         "tasks": [result.to_dict() for result in found.evaluations],
@@ -196,6 +227,8 @@ def _write(
     provenance = {
         "model": f"{described['name']} ({described['dtype']})",
         "fingerprint": described["fingerprint"],
+        **{f"{name}: {what}": text for name, one in found.oracles.items() for what, text in one.items()},
+        **{f"{name}: skipped": reason for name, reason in found.skipped.items()},
         **{name: str(value) for name, value in asdict(job).items() if name != "model" and value is not None},
         **versions(),
     }

@@ -15,11 +15,14 @@ def probe(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="Built-in name, hub id, folder or .gguf file.")] = "smollm2",
     task: Annotated[list[str] | None, typer.Option(help="Task; may be given several times.")] = None,
-    source: Annotated[Path | None, typer.Option(help="Your own code base, for task 'types'.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Your own code or file, for tasks that read one.")] = None,
     labels: Annotated[Path | None, typer.Option(help="JSONL with prompt, answer, wrong instead of a task.")] = None,
     limit: Annotated[int, typer.Option(help="Examples of each task.")] = 600,
     seed: Annotated[int, typer.Option(help="Of examples, folds and permutations.")] = 0,
     permutations: Annotated[int, typer.Option(help="Label permutations of the control.")] = 60,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-no-isolation", help="Run what the model writes WITHOUT a sandbox.")
+    ] = False,
     format: Annotated[str, typer.Option(help="auto, fim, chat or plain.")] = "auto",
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, ...")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
@@ -32,6 +35,8 @@ def probe(
     from ellora_trust.cli.render import print_json, say
     from probes.job import ProbeJob, run_job
 
+    if unsafe:
+        say("WARNING: --unsafe-no-isolation: what the model writes runs with your rights; the results say so")
     job = ProbeJob(
         model=model,
         tasks=tuple(task or ("types", "aliasing")),
@@ -40,13 +45,16 @@ def probe(
         source=str(source) if source else None,
         labels=str(labels) if labels else None,
         permutations=permutations,
+        unsafe=unsafe,
         format=format,
         dtype=dtype,
         device=device,
     )
     result = run_job(job, out, say=say, progress=True)
     if json:
-        print_json({"out": str(out), "tasks": [found.to_dict() for found in result.evaluations]})
+        print_json(
+            {"out": str(out), "skipped": result.skipped, "tasks": [found.to_dict() for found in result.evaluations]}
+        )
         return
     _render(result, out)
 
@@ -64,6 +72,8 @@ def _render(result: object, out: Path) -> None:
         print_table("", detail.columns, detail.rows)
         for sentence in found.sentences():
             print(sentence)
+    for name, reason in result.skipped.items():
+        print(f"{name}: skipped, {reason}")
     seconds = sum(result.seconds.values())
     print(
         f"\n{seconds:.0f} s in all. Predictors: {out}/probe-TASK; numbers: {out}/results.json; open {out}/report.html"

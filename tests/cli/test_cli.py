@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from ellora_trust import cli
+from ellora_trust.errors import EnvironmentProblem
+from ellora_trust.sandbox.isolation import UNSAFE
+from ellora_trust.tasks.aliasing.task import AliasingTask
+from ellora_trust.tasks.base import Example, Outcome
 
 
 def run(args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -69,9 +73,6 @@ def test_probe_end_to_end_from_labels(go, tiny_folder: Path, labels: Path, tmp_p
 
 
 def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
-    from ellora_trust.tasks.aliasing import AliasingTask
-    from ellora_trust.tasks.base import Outcome
-
     # A random model is never right; half of the verdicts are turned so that there is something to predict.
     monkeypatch.setattr(
         AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if len(e.prompt) % 3 else Outcome.CORRECT
@@ -94,12 +95,24 @@ def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: P
         (
             ["probe", "--task", "alising"],
             2,
-            "unknown task 'alising'; use one of aliasing, types; did you mean 'aliasing'?",
+            "synthesis, types; did you mean 'aliasing'?",
         ),
         (["probe", "--limit", "0"], 2, "--limit is 0; give at least 1"),
         (["probe", "--permutations", "0"], 2, "--permutations is 0"),
         (["probe", "--labels", "none.jsonl"], 2, "there is no file none.jsonl"),
         (["probe", "--task", "types", "--source", "nowhere"], 2, "nowhere"),
+        (
+            ["probe", "--task", "aliasing", "--source", "."],
+            2,
+            "task 'aliasing' makes its own examples and reads no --source",
+        ),
+        (["tasks", "jsonl"], 2, "task 'jsonl' needs --source: your own JSONL file"),
+        (["sandbox", "run", "missing.py"], 2, "no file missing.py"),
+        (
+            ["sandbox", "check", "--isolation", "docker"],
+            2,
+            "unknown isolation 'docker'; use one of bubblewrap, namespaces",
+        ),
         (["probe", "--model", "no/such-model", "--task", "aliasing"], 1, "could not be had from the hub"),
         (["probe", "--model", "missing.gguf", "--task", "aliasing"], 2, "there is no file missing.gguf"),
         (["probe", "--dtype", "int3", "--task", "aliasing"], 2, "unknown dtype 'int3'"),
@@ -179,6 +192,51 @@ def test_tasks_lists_and_prints_examples(go):
     assert code == 0
     assert "expected:" in text
     assert len(json.loads(go("tasks", "aliasing", "--examples", 3, "--json")[1])) == 3
+
+
+def test_a_program_is_run_in_the_sandbox_and_its_end_is_told(go, tmp_path: Path):
+    (tmp_path / "a.py").write_text("print(6 * 7)")
+    code, out, err = go("sandbox", "run", tmp_path / "a.py")
+    assert (code, out) == (0, "42\n")
+    assert err.startswith("ok after")
+    (tmp_path / "b.c").write_text("int main(void) { return 3; }")
+    code, out, _ = go("sandbox", "run", tmp_path / "b.c", "--json")
+    assert code == 1
+    assert json.loads(out)["exit_code"] == 3
+
+
+class NoCompiler(AliasingTask):
+    """A task whose toolchain is missing."""
+
+    name = "elsewhere"
+
+    def examples(self, *, limit: int | None = None, seed: int = 0) -> list[Example]:
+        raise EnvironmentProblem("no-such-compiler is not installed")
+
+
+def test_a_task_without_its_compiler_is_skipped_with_the_reason(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if len(e.prompt) % 3 else Outcome.CORRECT
+    )
+    monkeypatch.setattr(
+        "probes.job.load_task", lambda name, **_: AliasingTask() if name == "aliasing" else NoCompiler()
+    )
+    args = ("probe", "--model", tiny_folder, "--limit", 60, "--permutations", 2, "--out", tmp_path, "--json")
+    code, out, err = go(*args, "--task", "races", "--task", "aliasing", "--unsafe-no-isolation")
+    assert code == 0, err
+    assert json.loads(out)["skipped"] == {"elsewhere": "no-such-compiler is not installed"}
+    assert [one["task"] for one in json.loads(out)["tasks"]] == ["aliasing"]
+    assert "WARNING: --unsafe-no-isolation" in err
+    code, _, err = go(*args, "--task", "races")
+    assert code == 1
+    assert err.strip().endswith("ellora-trust: no-such-compiler is not installed")
+
+
+def test_unsafe_runs_are_recorded_with_the_results(tmp_path: Path):
+    from probes.job import ProbeJob, _questions
+
+    (task,) = _questions(ProbeJob(tasks=("synthesis",), unsafe=True))
+    assert task.oracle()["isolation"] == UNSAFE
 
 
 def test_plan_says_how_many(go):

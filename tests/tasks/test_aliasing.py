@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ellora_trust.errors import InputError
-from ellora_trust.tasks.aliasing import FULL_SIZE, MAX_SIZE, AliasingTask, prompt_of, run_program
-from ellora_trust.tasks.aliasing_draw import skeleton
-from ellora_trust.tasks.aliasing_scopes import TEMPLATES
+from ellora_trust.tasks.aliasing.draw import skeleton
+from ellora_trust.tasks.aliasing.scopes import TEMPLATES
+from ellora_trust.tasks.aliasing.task import FULL_SIZE, MAX_SIZE, AliasingTask, prompt_of, run_program
 from ellora_trust.tasks.base import Example, Outcome
 
 TASK = AliasingTask()
@@ -37,7 +37,7 @@ def example_with(answer: str) -> Example:
 
 def test_same_seed_gives_the_same_bytes_in_processes_with_other_hash_seeds() -> None:
     code = (
-        "import hashlib; from ellora_trust.tasks.aliasing import AliasingTask;"
+        "import hashlib; from ellora_trust.tasks.aliasing.task import AliasingTask;"
         "print(hashlib.sha256(repr(AliasingTask().examples(limit=300, seed=7)).encode()).hexdigest())"
     )
     here = hashlib.sha256(repr(TASK.examples(limit=300, seed=7)).encode()).hexdigest()

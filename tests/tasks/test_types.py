@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ellora_trust.errors import InputError
-from ellora_trust.tasks.annotations import Slot, functions, mask, slots
 from ellora_trust.tasks.base import Outcome
 from ellora_trust.tasks.near_duplicates import merge_groups, near_duplicate_pairs, shingles, similarity
-from ellora_trust.tasks.shorten import shorten
-from ellora_trust.tasks.stratify import stratified_order, thinned
-from ellora_trust.tasks.type_normal import leading_annotation, normalise, same_type
-from ellora_trust.tasks.type_questions import MAX_CODE, MAX_TYPE, ask, askable_type, visible_names
-from ellora_trust.tasks.type_rows import (
+from ellora_trust.tasks.types.annotations import Slot, functions, mask, slots
+from ellora_trust.tasks.types.manifest import PERMISSIVE
+from ellora_trust.tasks.types.normal import leading_annotation, normalise, same_type
+from ellora_trust.tasks.types.questions import MAX_CODE, MAX_TYPE, ask, askable_type, visible_names
+from ellora_trust.tasks.types.rows import (
     MANIFEST,
     Manifest,
     Release,
@@ -32,8 +31,9 @@ from ellora_trust.tasks.type_rows import (
     resolve,
     write_manifest,
 )
-from ellora_trust.tasks.types import TypesTask
-from ellora_trust.tasks.types_manifest import PERMISSIVE
+from ellora_trust.tasks.types.shorten import shorten
+from ellora_trust.tasks.types.stratify import stratified_order, thinned
+from ellora_trust.tasks.types.task import TypesTask
 
 METHOD = '''    @property
     def size(self, unit: "Unit" = 3, *,  # type: int
@@ -402,7 +402,7 @@ def test_every_distribution_of_the_manifest_is_pinned_at_its_version():
     root = Path(__file__).resolve().parents[2]
     lines = [line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line]
     pinned = {name.lower().replace("_", "-"): number for name, number in (line.split("==") for line in lines)}
-    manifest = json.loads((root / "ellora_trust" / "tasks" / "types_manifest.json").read_text())
+    manifest = json.loads((root / "ellora_trust" / "tasks" / "types" / "manifest.json").read_text())
     releases = {name: release["version"].split("+")[0] for name, release in manifest["releases"].items()}
     labels = {name: number for name, number in releases.items() if name in pinned}
     assert {n: v for n, v in labels.items() if pinned[n] != v} == {}

@@ -19,9 +19,9 @@ import re
 import typing
 from dataclasses import dataclass
 
-from ellora_trust.tasks.annotations import Function, FunctionNode, Slot, mask, parameter_default
-from ellora_trust.tasks.shorten import shorten
-from ellora_trust.tasks.type_normal import normalise, type_names
+from ellora_trust.tasks.types.annotations import Function, FunctionNode, Slot, mask, parameter_default
+from ellora_trust.tasks.types.normal import normalise, type_names
+from ellora_trust.tasks.types.shorten import shorten
 
 # Characters of code shown, about 3.3 to a token; longer bodies are shortened, longer signatures not asked about.
 MAX_CODE, MAX_SIGNATURE = 420, 260

@@ -21,9 +21,9 @@ from dataclasses import astuple, dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from ellora_trust.tasks.annotations import Slot, functions
+from ellora_trust.tasks.types.annotations import Slot, functions
 
-MANIFEST = Path(__file__).with_name("types_manifest.json")
+MANIFEST = Path(__file__).with_name("manifest.json")
 STDLIB = "python"
 
 

@@ -21,8 +21,8 @@ from statistics import median
 from typing import Any
 
 from ellora_trust.errors import InputError
-from ellora_trust.tasks.aliasing_draw import Draw, Sketch, skeleton
-from ellora_trust.tasks.aliasing_scopes import TEMPLATES
+from ellora_trust.tasks.aliasing.draw import Draw, Sketch, skeleton
+from ellora_trust.tasks.aliasing.scopes import TEMPLATES
 from ellora_trust.tasks.base import Example, Outcome, Task
 
 FULL_SIZE = 2 * len(TEMPLATES) * 50

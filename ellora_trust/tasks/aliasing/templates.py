@@ -5,7 +5,7 @@ Every template takes a `Draw` and returns a `Sketch`. In their docstrings `|` pa
 
 from __future__ import annotations
 
-from ellora_trust.tasks.aliasing_draw import ARRAY_MUTATIONS, DEEP_COPIES, DICT_MUTATIONS, HOLE, Draw, Sketch
+from ellora_trust.tasks.aliasing.draw import ARRAY_MUTATIONS, DEEP_COPIES, DICT_MUTATIONS, HOLE, Draw, Sketch
 
 
 def assign(draw: Draw) -> Sketch:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ellora_trust.tasks import aliasing_templates as values
-from ellora_trust.tasks.aliasing_draw import HOLE, Draw, Sketch
+from ellora_trust.tasks.aliasing import templates as values
+from ellora_trust.tasks.aliasing.draw import HOLE, Draw, Sketch
 
 
 def _indented(lines: list[str], depth: int = 1) -> str:

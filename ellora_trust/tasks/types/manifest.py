@@ -3,9 +3,9 @@
 Use it after a dependency changed its version; the same packages give the same file, in minutes. A dependency's answers
 are in its source; the standard library's come from typeshed, through `typeshed_client`.
 
-    python -m ellora_trust.tasks.types_manifest            # writes types_manifest.json beside this module
-    python -m ellora_trust.tasks.types_manifest other.json
-    git diff --stat ellora_trust/tasks/types_manifest.json
+    python -m ellora_trust.tasks.types.manifest            # writes manifest.json beside this module
+    python -m ellora_trust.tasks.types.manifest other.json
+    git diff --stat ellora_trust/tasks/types/manifest.json
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 from typeshed_client import get_search_context, get_stub_names
 
 from ellora_trust.errors import EnvironmentProblem
-from ellora_trust.tasks.annotations import FunctionNode, Slot, slots
 from ellora_trust.tasks.near_duplicates import merge_groups
-from ellora_trust.tasks.type_questions import ask
-from ellora_trust.tasks.type_rows import (
+from ellora_trust.tasks.types.annotations import FunctionNode, Slot, slots
+from ellora_trust.tasks.types.questions import ask
+from ellora_trust.tasks.types.rows import (
     MANIFEST,
     STDLIB,
     Found,
@@ -35,7 +35,7 @@ from ellora_trust.tasks.type_rows import (
     read_source,
     write_manifest,
 )
-from ellora_trust.tasks.type_sources import chance, python_files, questions_in
+from ellora_trust.tasks.types.sources import chance, python_files, questions_in
 
 # The project's dependencies, theirs, and its development tools, as far as they are annotated; which of them have a
 # permissive licence is read from their metadata.

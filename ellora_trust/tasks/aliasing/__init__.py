@@ -1,0 +1,1 @@
+"""What does this Python program print? Alias against copy."""

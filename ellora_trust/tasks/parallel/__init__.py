@@ -1,0 +1,1 @@
+"""Write a C++ function, serial or parallel; running it decides."""

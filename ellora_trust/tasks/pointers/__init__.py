@@ -1,0 +1,1 @@
+"""What does this C or Fortran program print, if that is defined at all?"""

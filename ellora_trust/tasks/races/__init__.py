@@ -1,0 +1,1 @@
+"""Does this OpenMP code have a data race?"""

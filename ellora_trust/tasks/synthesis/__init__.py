@@ -1,0 +1,1 @@
+"""Write the body of a Python function; tests decide."""

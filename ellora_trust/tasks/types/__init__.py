@@ -1,0 +1,1 @@
+"""Which type stands in this annotation? Python and TypeScript."""

@@ -1,0 +1,1 @@
+"""Annotations in TypeScript, through tree-sitter and, where it is installed, tsc."""
