@@ -83,6 +83,13 @@ class Architecture:
     def n_layers(self) -> int:
         return len(self.blocks)
 
+    @property
+    def owner(self) -> nn.Module:
+        """The module that calls the blocks, in every forward: OPT's head calls it without going through `base`."""
+        first = self.blocks[0].module
+        found = (m for m in self.base.modules() for stack in m.children() if any(b is first for b in stack.children()))
+        return next(found, self.base)
+
 
 def hidden_of(output: Any) -> Tensor:
     """Return the hidden states, (batch, tokens, d_model), of a module that returns a tensor or a tuple."""

@@ -21,7 +21,7 @@ from ellora_trust.inference import SharedPrefix, State, forward, score_batch, st
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-Finish = Literal["stop", "eos", "length", "given"]
+Finish = Literal["stop", "eos", "length", "abstain", "given"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Generation:
         n_answer: How many of them make up `text`.
         logprobs: log p of each token, in nats, one for each of `tokens`, at temperature 1.
         entropies: Entropy in nats of the distribution each token was chosen from, at temperature 1.
-        finish: What ended it: a stop string, the end-of-text token, or the length limit; `given` where the answer was
-            not generated but scored.
+        finish: What ended it: a stop string, the end-of-text token, the length limit, or an observer (`abstain`);
+            `given` where the answer was not generated but scored.
     """
 
     text: str
@@ -117,13 +117,19 @@ def generate_batch(
     if recorder is not None:
         start_recorder(recorder, rows, prefix, grows=True)
     n_shared = len(prefix.ids)
+    for observer in model.observers:
+        observer.begin(rows, [draft.number for draft in drafts], n_shared)
     state = forward(model, [row.ids[n_shared:] for row in rows], keep_logits=1, use_cache=True, prefix=prefix)
     live = list(drafts)
     while live:
+        _heed(model, live)
         if state.logits is not None:
             _extend(model, live, state.logits[:, -1], decoding)
         live = _advance(model, live, state, recorder)
-    return [draft.done for draft in drafts if draft.done is not None]
+    done = [draft.done for draft in drafts if draft.done is not None]
+    for observer in model.observers:
+        observer.end(done)
+    return done
 
 
 def _stream(decoding: Decoding, number: int, device: torch.device) -> torch.Generator | None:
@@ -131,6 +137,14 @@ def _stream(decoding: Decoding, number: int, device: torch.device) -> torch.Gene
         return None
     # A row's stream depends on nothing but the seed and its number.
     return torch.Generator(device).manual_seed(decoding.seed * 1_000_003 + number)
+
+
+def _heed(model: CodeModel, live: list[_Draft]) -> None:
+    """Let observers see what was read; an answer that one of them stops ends with what there is."""
+    for observer in model.observers:
+        for i in observer.stops([draft.tokens if draft.done is None else None for draft in live]):
+            live[i].finish(model.decode(live[i].tokens), len(live[i].tokens), "abstain")
+            live[i].fed_last = True
 
 
 def _extend(model: CodeModel, live: list[_Draft], logits: Tensor, decoding: Decoding) -> None:
@@ -173,20 +187,25 @@ def _notice_end(model: CodeModel, draft: _Draft, decoding: Decoding) -> None:
 
 def _advance(model: CodeModel, live: list[_Draft], state: State, recorder: Recorder | None) -> list[_Draft]:
     """Feed the newest tokens; rows that need nothing more leave the batch once they are half of it."""
-    wanted = [draft.needs_feed(recorder is not None) for draft in live]
+    recording = recorder is not None or any(observer.needs_last for observer in model.observers)
+    wanted = [draft.needs_feed(recording) for draft in live]
     if not any(wanted):
         return []
     if 2 * sum(wanted) <= len(live) and hasattr(state.cache, "batch_select_indices"):
-        keep = torch.tensor([i for i, want in enumerate(wanted) if want], device=model.device)
-        live = [live[i] for i in keep.tolist()]
+        kept = [i for i, want in enumerate(wanted) if want]
+        keep = torch.tensor(kept, device=model.device)
+        live = [live[i] for i in kept]
         state.cache.batch_select_indices(keep)
         state.mask = state.mask[keep]
         if recorder is not None:
             recorder.select(keep)
+        for observer in model.observers:
+            observer.select(kept)
         wanted = [True] * len(live)
     if recorder is not None:
         recorder.clock.active = torch.tensor(wanted, device=model.device)
-    tokens = torch.tensor([draft.tokens[-1] for draft in live], device=model.device)
+    # A row that was stopped at once has no token; what it is fed counts for nothing.
+    tokens = torch.tensor([draft.tokens[-1] if draft.tokens else model.pad_id for draft in live], device=model.device)
     unfinished = any(draft.done is None for draft in live)
     step(model, tokens, state, keep_logits=1 if unfinished else 0)
     for draft in live:

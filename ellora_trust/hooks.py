@@ -47,8 +47,8 @@ class TokenClock:
         self.active: Tensor | None = None
         self.on_tick: Callable[[], None] | None = None
 
-    def attach(self, base: nn.Module) -> Any:
-        return base.register_forward_pre_hook(self._read, with_kwargs=True)
+    def attach(self, owner: nn.Module) -> Any:
+        return owner.register_forward_pre_hook(self._read, with_kwargs=True)
 
     def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tokens = kwargs.get("input_ids", args[0] if args else None)
@@ -88,7 +88,7 @@ def edit(model: CodeModel, edits: Mapping[str | Site, EditFunction]) -> Iterator
     """
     with ExitStack() as stack:
         clock = TokenClock()
-        stack.callback(clock.attach(model.arch.base).remove)
+        stack.callback(clock.attach(model.arch.owner).remove)
         for name, function in edits.items():
             for site in resolve(model, name):
                 stack.callback(visit(model.arch, site, _editor(site, function, clock)).remove)
@@ -139,7 +139,7 @@ class Recorder:
     def attached(self) -> Iterator[Recorder]:
         """Register the hooks; they are gone afterwards, also after an exception while registering."""
         with ExitStack() as stack:
-            stack.callback(self.clock.attach(self._arch.base).remove)
+            stack.callback(self.clock.attach(self._arch.owner).remove)
             self.clock.on_tick = self._tick
             for site in self.sites:
                 stack.callback(visit(self._arch, site, self._reader(site)).remove)

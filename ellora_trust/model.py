@@ -21,6 +21,7 @@ from ellora_trust import fingerprint
 from ellora_trust.architecture import Architecture, discover
 from ellora_trust.decoding import Decoding, Generation
 from ellora_trust.errors import InputError
+from ellora_trust.observer import Observer
 from ellora_trust.positions import Passage
 from ellora_trust.runs import run
 
@@ -59,6 +60,7 @@ class CodeModel:
         tokenizer: Its tokenizer.
         source: Folder its weights came from, if they lie in one.
         token_budget: Padded tokens in a batch.
+        observers: Who looks on while it generates.
     """
 
     name: str
@@ -67,6 +69,7 @@ class CodeModel:
     source: Path | None = None
     token_budget: int = TOKEN_BUDGET
     arch: Architecture = field(init=False)
+    observers: list[Observer] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         from ellora_trust.validation import validate

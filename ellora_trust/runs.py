@@ -78,6 +78,8 @@ def run(
     disk = ActivationStore(store, _identity(model, rows, decoding, recorder, score), order) if store else None
     shards = disk.shards if disk else [order]
     work = _Work(model, rows, decoding, score, recorder, token_budget or model.token_budget)
+    for observer in model.observers if decoding else ():
+        observer.start(len(rows))
     kept: list[tuple[int, Generation | None]] = []
     parts: list[dict[Key, Values]] = []
     with (

@@ -8,47 +8,33 @@ probe.save(Path("runs/probe"), model=model)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ellora_trust import artifacts
 from ellora_trust.errors import InputError
 from ellora_trust.stats import Estimate, auroc, group_bootstrap
+from probes.calibration import Calibration, Method
 from probes.linear import batched_auroc, direction, pipeline
 from probes.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ellora_trust.model import CodeModel
+    from probes.attach import By, Decision, Name
+    from probes.certificate import Certificate
+    from probes.guarantee import Groups
+    from probes.watch import Watch
 
 KIND = "error-probe"
 Features = ArrayLike | Tensor | Mapping[Key, Any]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Platt's map from a score in logits to a risk: sigmoid(slope * score + offset).
-
-    Source: Platt 1999, "Probabilistic outputs for support vector machines".
-    """
-
-    slope: float
-    offset: float
-
-    @classmethod
-    def fit(cls, scores: np.ndarray, wrong: np.ndarray) -> Calibration:
-        """Fit on scores of rows that the scorer was not fitted on, (n,)."""
-        model = LogisticRegression(C=1e6).fit(scores[:, None], wrong)
-        return cls(float(model.coef_[0, 0]), float(model.intercept_[0]))
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-(self.slope * scores + self.offset)))
 
 
 class ErrorProbe:
@@ -62,21 +48,31 @@ class ErrorProbe:
         bias_: Added to it; their sum is the score in logits.
         calibration_: From score to risk.
         inner_auroc_: Cross-validated AUROC of the choice: optimistic, since the choice was made by it.
+        running_max_: From the maximum of an answer's token scores to risk, if you fitted one; see `probes.readout`.
         artifact_: What was read from disk, after `load`.
     """
 
     artifact_: artifacts.Artifact
+    running_max_: Calibration | None = None
 
     def __init__(self, settings: Settings | None = None):
         self.settings = settings or Settings()
 
-    def fit(self, features: Features, wrong: ArrayLike, groups: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        features: Features,
+        wrong: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        calibration: Method = "platt",
+    ) -> Self:
         """Choose site, position and strength by grouped cross-validation, then fit on all rows.
 
         Args:
             features: (n, d), or a mapping of (site, position) to (n, d) to choose from.
             wrong: Whether each answer is wrong, (n,).
             groups: Problem of each row, (n,); required, since near-duplicates in two folds would leak.
+            calibration: `isotonic` needs 1,000 rows, else `platt` is taken.
 
         Raises:
             InputError: No groups, shapes that differ, only one class, or too few groups of one.
@@ -90,9 +86,11 @@ class ErrorProbe:
         best = int(quality.flatten().argmax())
         candidate, strength = divmod(best, len(self.settings.strengths))
         chosen = Choice(candidate, self.settings.strengths[strength], float(quality.flatten()[best]))
-        return self._fit_choice(candidates, chosen, y, scores[candidate, strength].numpy())
+        return self._fit_choice(candidates, chosen, y, scores[candidate, strength].numpy(), calibration)
 
-    def _fit_choice(self, candidates: Candidates, choice: Choice, wrong: np.ndarray, held_out: np.ndarray) -> Self:
+    def _fit_choice(
+        self, candidates: Candidates, choice: Choice, wrong: np.ndarray, held_out: np.ndarray, method: Method
+    ) -> Self:
         """Fit the choice on all rows; calibrate on `held_out`, its scores for rows it was not fitted on."""
         self.site_, self.position_ = candidates.keys[choice.candidate]
         self.strength_, self.inner_auroc_ = choice.strength, choice.inner_auroc
@@ -103,7 +101,7 @@ class ErrorProbe:
         # Held-out scores carry no intercept; centring both makes one calibration serve.
         centre = float(np.mean(x.astype(np.float64) @ weight))
         self.bias_ = -centre
-        self.calibration_ = Calibration.fit(held_out, wrong)
+        self.calibration_ = Calibration.fit(held_out, wrong, method)
         return self
 
     def decision(self, x: ArrayLike | Tensor) -> np.ndarray:
@@ -139,34 +137,68 @@ class ErrorProbe:
             raise InputError("score needs groups=, one problem id a row; rows of one problem are not independent")
         return group_bootstrap(auroc, (np.asarray(wrong, dtype=int), self.decision(x)), np.asarray(groups))
 
+    def attach(
+        self,
+        model: Any,
+        *,
+        policy: Name | Decision = "flag",
+        threshold: float | None = None,
+        readout: By = "position",
+        samples: int = 4,
+        force: bool = False,
+    ) -> AbstractContextManager[Watch]:
+        """Watch a model while it generates: `with probe.attach(model) as watch: ...`; see `probes.attach.attach`."""
+        from probes.attach import attach
+
+        return attach(self, model, policy=policy, threshold=threshold, readout=readout, samples=samples, force=force)
+
+    def certify(
+        self,
+        x: ArrayLike,
+        wrong: ArrayLike,
+        groups: Groups,
+        *,
+        fitted_groups: Groups,
+        risk: float = 0.1,
+        confidence: float = 0.95,
+    ) -> Certificate:
+        """Certify a threshold on held-out groups; see `probes.guarantee.certify_probe`."""
+        from probes.guarantee import certify_probe
+
+        return certify_probe(self, x, wrong, groups, fitted_groups=fitted_groups, risk=risk, confidence=confidence)
+
     def save(
         self,
         folder: str | Path,
         *,
-        model: CodeModel,
+        model: CodeModel | Mapping[str, Any],
         data: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the probe as an artifact.
 
         Args:
             folder: Made or replaced, all or nothing.
-            model: What it was fitted on.
+            model: What it was fitted on, or what `artifacts.describe_model` said of it.
             data: What it was fitted with.
             metrics: How well it does, each number with interval, n and baseline.
+            config: What else to record of how it is used, such as a threshold and its certificate.
         """
-        config = {
+        recorded = {
             "settings": asdict(self.settings),
             "site": self.site_,
             "position": self.position_,
             "strength": self.strength_,
             "bias": self.bias_,
-            "calibration": asdict(self.calibration_),
+            "calibration": self.calibration_.to_dict(),
             "inner_auroc": self.inner_auroc_,
-            "risk": "sigmoid(slope * (activation @ weight + bias) + offset)",
+            **({"running_max": self.running_max_.to_dict()} if self.running_max_ else {}),
+            "risk": self.calibration_.formula,
+            **(config or {}),
         }
-        described = artifacts.describe_model(model)
-        artifact = artifacts.Artifact(KIND, described, self.site_, dict(data or {}), config, dict(metrics or {}))
+        described = dict(model) if isinstance(model, Mapping) else artifacts.describe_model(model)
+        artifact = artifacts.Artifact(KIND, described, self.site_, dict(data or {}), recorded, dict(metrics or {}))
         artifacts.write(Path(folder), artifact, {"weight": self.weight_})
 
     @classmethod
@@ -190,7 +222,8 @@ class ErrorProbe:
         probe.site_, probe.position_ = config["site"], config["position"]
         probe.strength_, probe.inner_auroc_ = config["strength"], config["inner_auroc"]
         probe.weight_, probe.bias_ = tensors["weight"], config["bias"]
-        probe.calibration_ = Calibration(**config["calibration"])
+        probe.calibration_ = Calibration.from_dict(config["calibration"])
+        probe.running_max_ = Calibration.from_dict(config["running_max"]) if "running_max" in config else None
         probe.artifact_ = artifact
         return probe
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 import torch
-from tiny_models import make_model
+from tiny_models import FAMILIES, make_model
 
 from ellora_trust.errors import InputError
 from ellora_trust.hooks import Recorder, capture, edit
@@ -242,3 +242,22 @@ def test_an_edit_that_changes_the_shape_is_refused(tiny):
         edit(tiny, {"resid.0": lambda h, at: h[:, :, :3]}),
     ):
         tiny.generate(["x = 1"], max_new_tokens=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edits_and_recordings_work_in_every_familys_own_generate(family: str) -> None:
+    model = make_model(family)
+    inputs = model.tokenizer(PROMPTS[:1], return_tensors="pt")
+    ids = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+    seen: list[list[int]] = []
+
+    def note(activation: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        seen.append(positions[0].tolist())
+        return activation
+
+    plain = model.hf.generate(**ids, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+    with edit(model, {"resid.0": note}):
+        edited = model.hf.generate(**ids, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+    n = ids["input_ids"].shape[1]
+    assert torch.equal(plain, edited)
+    assert seen == [list(range(n)), [n], [n + 1]]
