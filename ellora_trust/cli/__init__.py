@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ellora_trust.cli import cache, generate, models, probe, probe_score, sandbox, show, tasks
+from ellora_trust.cli import cache, generate, models, probe, probe_score, sandbox, serve, show, tasks
 
 app = typer.Typer(
     name="ellora-trust",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
 app.command("generate")(generate.generate)
+app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(cache.app, name="cache")
