@@ -61,7 +61,34 @@ class Code:
     kind: str = "code"
 
 
-Block = Text | Table | Figure | Code
+@dataclass(frozen=True)
+class Slider:
+    """A threshold on the risk that the reader moves to see what it keeps; hidden where scripts do not run.
+
+    Attributes:
+        label: What the slider sets.
+        risks: Of each answer, [0, 1].
+        wrong: 0 or 1, in the same order.
+        caption: What the numbers stand for.
+        start: First threshold, [0, 1].
+    """
+
+    label: str
+    risks: Sequence[float]
+    wrong: Sequence[int]
+    caption: str
+    start: float = 0.5
+    kind: str = "slider"
+
+    @property
+    def json(self) -> str:
+        """Rows by rising risk, safe inside a script element."""
+        rows = sorted(zip(self.risks, self.wrong, strict=True))
+        columns = {"risk": [round(risk, 5) for risk, _ in rows], "wrong": [int(bad) for _, bad in rows]}
+        return json.dumps(columns, allow_nan=False)
+
+
+Block = Text | Table | Figure | Code | Slider
 
 
 @dataclass(frozen=True)
@@ -115,6 +142,8 @@ def _markdown(block: Block) -> str:
         return block.text
     if isinstance(block, Figure):
         return f"*Figure: {block.caption}*"
+    if isinstance(block, Slider):
+        return f"*{block.label}: a slider in the HTML report.* {block.caption}"
     if isinstance(block, Code):
         notes = "\n".join(f"- {name}: {value}" for name, value in block.notes)
         return f"### {block.title}\n\n{notes}\n\n```\n{block.code}\n```"

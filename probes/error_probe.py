@@ -23,6 +23,7 @@ from ellora_trust.stats import Estimate, auroc, group_bootstrap
 from probes.calibration import Calibration, Method
 from probes.linear import batched_auroc, direction, pipeline
 from probes.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
+from probes.verdicts import checked_labels
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -232,26 +233,3 @@ def _mapping(features: Features) -> Mapping[Key, Any]:
     if isinstance(features, Mapping):
         return features
     return {("given", "given"): features}
-
-
-def checked_labels(candidates: Candidates, wrong: ArrayLike, groups: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels (n,) int and groups (n,), or refuse.
-
-    Raises:
-        InputError: No groups, other lengths, or one class only.
-    """
-    if groups is None:
-        raise InputError(
-            "fit needs groups=, one problem id a row (near-duplicates share one): without them near-duplicates leak "
-            "between folds and every score is too good"
-        )
-    y, g = np.asarray(wrong).astype(int), np.asarray(groups)
-    n = candidates.x.shape[1]
-    if len(y) != n or len(g) != n:
-        raise InputError(f"{n} feature rows, {len(y)} labels and {len(g)} groups were given; give one each")
-    if not set(np.unique(y)) <= {0, 1}:
-        raise InputError(f"labels are {sorted(set(y.tolist()))[:5]}; use 0 (right) and 1 (wrong)")
-    if len(np.unique(y)) < 2:
-        which = "wrong" if len(y) and y[0] else "right"
-        raise InputError(f"all {n} answers are {which}; a predictor needs both: use another task or more examples")
-    return y, g

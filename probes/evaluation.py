@@ -8,25 +8,20 @@ result.sentences()                                            # the verdict in w
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
-from ellora_trust.stats import (
-    Estimate,
-    auroc,
-    brier,
-    brier_skill,
-    expected_calibration_error,
-    group_bootstrap,
-    paired_bootstrap,
-    permute_by_group,
-    within_group_auroc,
-)
-from probes.baselines import baseline_scores, confidence_columns
+from ellora_trust.stats import auroc, permute_by_group
+from probes.baselines import baseline_scores, confidence_columns, length_columns
+from probes.calibration import Calibration, Method, method_for
+from probes.checks import Checks, check
 from probes.combination import combined
-from probes.error_probe import Calibration, checked_labels
+from probes.control import compared, control_labels
+from probes.error_probe import checked_labels
+from probes.held_out import LOGPROB, HeldOut
 from probes.linear import centred_decision, pipeline
 from probes.result import Evaluation, Permutation, Scores
 from probes.selection import (
@@ -41,7 +36,27 @@ from probes.selection import (
 )
 
 N_PERMUTATIONS = 60
-N_RESAMPLES = 1000
+# Each costs as much as a permutation; eight give the mean control AUROC to about +-0.02 at 600 rows.
+N_CONTROLS = 8
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A nested selection for the real labels, permuted ones and control labels, in that order.
+
+    Attributes:
+        rows: Decided rows of the labelled set.
+        candidates: Features of those rows.
+        folds: Outer fold of each, (n,).
+        selection: What was chosen, and out-of-fold scores.
+        n_permutations: How many labelings are permutations.
+    """
+
+    rows: np.ndarray
+    candidates: Candidates
+    folds: np.ndarray
+    selection: Selection
+    n_permutations: int
 
 
 def evaluate(
@@ -50,6 +65,9 @@ def evaluate(
     model_name: str = "",
     settings: Settings | None = None,
     n_permutations: int = N_PERMUTATIONS,
+    n_controls: int = N_CONTROLS,
+    risk: float = 0.1,
+    calibration: Method = "platt",
     tick: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
     """Score error prediction on a labelled set with activations.
@@ -59,6 +77,9 @@ def evaluate(
         model_name: For the record.
         settings: Of the predictors.
         n_permutations: Label permutations, >= 1.
+        n_controls: Random labelings, one label a group, >= 2.
+        risk: Stated share of wrong answers, (0, 1), for coverage at a risk.
+        calibration: Of the probe; `isotonic` only where a fold trains on 1,000 rows or more, else `platt`.
         tick: Called with the name of each step as it begins.
 
     Raises:
@@ -71,15 +92,40 @@ def evaluate(
     y, groups = checked_labels(candidates, kept.wrong, kept.groups)
     refuse_split_duplicates(kept)
     folds = grouped_folds(y, groups, settings.n_folds, settings.seed)
-    tick("nested selection and permutation test")
-    labels = np.stack([y, *_permuted(y, groups, folds, n_permutations, settings.seed)])
+    tick("nested selection, permutation test and control labels")
+    rng = np.random.default_rng(settings.seed)
+    controls = [control_labels(y, groups, rng) for _ in range(n_controls)]
+    labels = np.stack([y, *_permuted(y, groups, folds, n_permutations, settings.seed), *controls])
     selection = nested_selection(candidates, labels, groups, folds, settings)
-    tick("baselines and intervals")
-    probe, risk = _held_out_probe(candidates, selection, y, folds, settings)
+    search = _Search(rows, candidates, folds, selection, n_permutations)
+    tick("baselines, intervals and checks")
+    held = _held_out(kept, search, y, groups, settings=settings, calibration=calibration)
+    checks = _checks(kept, search, held, risk, _method(calibration, folds))
+    return _evaluation(labelled, model_name, search, held, checks)
+
+
+def _method(calibration: Method, folds: np.ndarray) -> Method:
+    """What every fold's calibration could use: isotonic only if the smallest training set allows it."""
+    return method_for(calibration, len(folds) - int(np.bincount(folds).max()))
+
+
+def _held_out(
+    kept: Labelled, search: _Search, y: np.ndarray, groups: np.ndarray, *, settings: Settings, calibration: Method
+) -> HeldOut:
+    folds, selection = search.folds, search.selection
+    probe, risk = _held_out_probe(search, y, settings, _method(calibration, folds))
     confidence = np.stack(list(confidence_columns(kept).values()), 1)
     both, both_risk = combined(probe, selection.inner_scores, confidence, y, folds)
-    baselines = baseline_scores(kept, y, folds)
-    return _summary(kept, model_name, rows, y, groups, candidates, selection, baselines, (probe, risk, both, both_risk))
+    return HeldOut(y, groups, probe, risk, both, both_risk, baseline_scores(kept, y, folds))
+
+
+def _checks(kept: Labelled, search: _Search, held: HeldOut, risk: float, method: Method) -> Checks:
+    first_control = 1 + search.n_permutations
+    picked = np.r_[0, first_control : len(search.selection.labels)]
+    scores = search.selection.scores.numpy()
+    confounders = {"length": length_columns(kept), "log-probability": confidence_columns(kept)}
+    selectivity = compared(search.selection.labels[picked], scores[picked], held.groups)
+    return check(held, confounders, selectivity, risk=risk, calibration_method=method)
 
 
 def subset(labelled: Labelled, rows: np.ndarray) -> Labelled:
@@ -127,114 +173,67 @@ def _permuted(y: np.ndarray, groups: np.ndarray, folds: np.ndarray, n: int, seed
 
 
 def _held_out_probe(
-    candidates: Candidates, selection: Selection, y: np.ndarray, folds: np.ndarray, settings: Settings
+    search: _Search, y: np.ndarray, settings: Settings, method: Method
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score and calibrated risk of each row by the reference pipeline that its fold chose."""
     scores, risk = np.empty(len(y)), np.empty(len(y))
-    for fold, choices in enumerate(selection.choices):
+    for fold, choices in enumerate(search.selection.choices):
         choice: Choice = choices[0]
-        x = candidates.x[choice.candidate].numpy().astype(np.float64)
-        train, test = folds != fold, folds == fold
+        x = search.candidates.x[choice.candidate].numpy().astype(np.float64)
+        train, test = search.folds != fold, search.folds == fold
         k = components(settings, int(train.sum()), x.shape[1])
         fitted = pipeline(choice.strength, k, settings.seed).fit(x[train], y[train])
         scores[test] = centred_decision(fitted, x[test])
-        risk[test] = Calibration.fit(selection.inner_scores[fold][train], y[train])(scores[test])
+        seen = search.selection.inner_scores[fold][train]
+        risk[test] = Calibration.fit(seen, y[train], method)(scores[test])
     return scores, risk
 
 
-def _summary(
-    kept: Labelled,
-    model_name: str,
-    rows: np.ndarray,
-    y: np.ndarray,
-    groups: np.ndarray,
-    candidates: Candidates,
-    selection: Selection,
-    baselines: dict[str, np.ndarray],
-    held_out: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-) -> Evaluation:
-    probe, risk, both, both_risk = held_out
-    estimates = {name: _auroc(y, scores, groups) for name, scores in baselines.items()}
-    best = max(estimates, key=lambda name: estimates[name].value)
-    fitted = baselines["log-probability and entropy (fitted)"]
-    quality = [auroc(y, scores.numpy()) for scores in selection.candidate_scores]
+def _evaluation(labelled: Labelled, model_name: str, search: _Search, held: HeldOut, checks: Checks) -> Evaluation:
+    candidates, selection, best = search.candidates, search.selection, held.best_baseline
+    quality = [auroc(held.wrong, scores.numpy()) for scores in selection.candidate_scores]
     oracle = int(np.argmax(quality))
     return Evaluation(
-        task=kept.name,
+        task=labelled.name,
         model=model_name,
-        prompt_format=kept.prompt_format,
-        outcomes=kept.counts(),
-        base_rate=group_bootstrap(_share, (y,), groups, n_resamples=N_RESAMPLES),
-        baselines=estimates,
+        prompt_format=labelled.prompt_format,
+        outcomes=subset(labelled, search.rows).counts(),
+        base_rate=held.base_rate(),
+        baselines=held.baseline_aurocs,
         best_baseline=best,
-        probe=_auroc(y, probe, groups),
-        both=_auroc(y, both, groups),
-        gain_over_baseline=_gain(probe, baselines[best], y, groups),
-        gain_over_logprob=_gain(probe, fitted, y, groups),
-        gain_of_both=_gain(both, baselines[best], y, groups),
-        within_group=_within(y, probe, groups),
-        calibration=_calibration(y, groups, {"probe": risk, "both": both_risk}),
-        permutation=_permutation(selection, y, groups),
+        probe=held.auroc(held.probe),
+        both=held.auroc(held.both),
+        gain_over_baseline=held.gain(held.probe, held.baseline),
+        gain_over_logprob=held.gain(held.probe, held.baselines[LOGPROB]),
+        gain_of_both=held.gain(held.both, held.baseline),
+        within_group=held.within_group(),
+        calibration=held.calibration(),
+        permutation=_permutation(search),
         chosen=preferred([choices[0] for choices in selection.choices], candidates.keys),
         oracle_best=(" ".join(candidates.keys[oracle]), quality[oracle]),
         by_site=_by_site(candidates, quality),
-        scores=Scores(
-            rows.tolist(),
-            y.tolist(),
-            probe.tolist(),
-            risk.tolist(),
-            both.tolist(),
-            both_risk.tolist(),
-            baselines[best].tolist(),
-        ),
+        scores=_scores(search.rows, held),
+        checks=checks,
     )
 
 
-def _share(y: np.ndarray) -> float:
-    return float(np.mean(y))
+def _scores(rows: np.ndarray, held: HeldOut) -> Scores:
+    columns = (held.wrong, held.probe, held.risk, held.both, held.both_risk, held.baseline)
+    return Scores(rows.tolist(), *(column.tolist() for column in columns))
 
 
-def _auroc(y: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate:
-    return group_bootstrap(auroc, (y, scores), groups, n_resamples=N_RESAMPLES)
-
-
-def _gain(a: np.ndarray, b: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Estimate:
-    return paired_bootstrap(auroc, a, b, y, groups, n_resamples=N_RESAMPLES)
-
-
-def _within(y: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Estimate | None:
-    mixed = [g for g in np.unique(groups) if len(np.unique(y[groups == g])) == 2]
-    # Below this the resamples themselves often have no mixed group.
-    if len(mixed) < 10:
-        return None
-    inside = np.isin(groups, mixed)
-    index = groups[inside]
-
-    def statistic(labels: np.ndarray, values: np.ndarray, names: np.ndarray) -> float:
-        return within_group_auroc(labels, values, names)
-
-    return group_bootstrap(statistic, (y[inside], scores[inside], index), index, n_resamples=300)
-
-
-def _calibration(y: np.ndarray, groups: np.ndarray, risks: dict[str, np.ndarray]) -> dict[str, Estimate]:
-    measures = {"ECE": expected_calibration_error, "Brier score": brier, "Brier skill": brier_skill}
-    return {
-        f"{name}, {who}": group_bootstrap(measure, (risk, y), groups, n_resamples=200)
-        for who, risk in risks.items()
-        for name, measure in measures.items()
-    }
-
-
-def _permutation(selection: Selection, y: np.ndarray, groups: np.ndarray) -> Permutation:
-    real = auroc(selection.labels[0], selection.scores[0].numpy())
-    null = np.array(
-        [
-            auroc(labels, scores.numpy())
-            for labels, scores in zip(selection.labels[1:], selection.scores[1:], strict=True)
-        ]
+def _permutation(search: _Search) -> Permutation:
+    real, *null = (
+        auroc(labels, scores.numpy())
+        for labels, scores in zip(
+            search.selection.labels[: 1 + search.n_permutations],
+            search.selection.scores[: 1 + search.n_permutations],
+            strict=True,
+        )
     )
-    p_value = (1 + int((null >= real).sum())) / (1 + len(null))
-    return Permutation(float(null.mean()), float(null.std(ddof=1)), p_value, len(null))
+    drawn = np.array(null)
+    p_value = (1 + int((drawn >= real).sum())) / (1 + len(drawn))
+    return Permutation(float(drawn.mean()), float(drawn.std(ddof=1)), p_value, len(drawn))
 
 
 def _by_site(candidates: Candidates, quality: list[float]) -> dict[str, list[tuple[str, float]]]:

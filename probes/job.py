@@ -1,35 +1,48 @@
-"""The whole of `ellora-trust probe`: label, capture, evaluate, fit, save, report.
+"""The configuration of `ellora-trust probe`, and what it asks the model.
 
 job = ProbeJob(model="smollm2", tasks=("types", "aliasing"), limit=400)
-run_job(job, Path("runs/probe"), say=print)
+run_job(job, Path("runs/probe"), say=print)              # probes.steps
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from ellora_trust.artifacts import describe_model, versions
-from ellora_trust.cachedir import cache_dir
-from ellora_trust.errors import EnvironmentProblem, InputError
-from ellora_trust.labeling import Labelled, label, label_given
-from ellora_trust.loading import load
-from ellora_trust.model import CodeModel
-from ellora_trust.report import Report, write_html, write_json
+from ellora_trust.errors import InputError
 from ellora_trust.sandbox import Sandbox, choose
+from ellora_trust.stats.discrimination import check_range
 from ellora_trust.tasks import Task, load_task, reads_source
-from probes.error_probe import ErrorProbe
-from probes.evaluation import N_PERMUTATIONS, evaluate, subset
+from probes.calibration import Method, method_for
+from probes.evaluation import N_PERMUTATIONS
 from probes.given import Given, read_labels
-from probes.report import section
-from probes.result import Evaluation
 
 SITES = ("embed", "resid.*")
 POSITIONS = ("prompt_end", "answer", "answer.last")
+ONLY_PROMPT = ("prompt_end",)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How predictors are calibrated and what is promised of them.
+
+    Attributes:
+        calibration: `isotonic` needs 1,000 rows, else `platt` is taken.
+        risk: Stated share of wrong answers among kept ones, (0, 1), for coverage at a risk.
+        certify: Certify a threshold for this risk, (0, 1), on a third of the groups, which fitting leaves out; None
+            fits on all.
+    """
+
+    calibration: Method = "platt"
+    risk: float = 0.1
+    certify: float | None = None
+
+    def __post_init__(self) -> None:
+        method_for(self.calibration, 0)
+        check_range("risk", self.risk, 0, 1, open_ends=True)
+        if self.certify is not None:
+            check_range("certify", self.certify, 0, 1, open_ends=True)
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,8 @@ class ProbeJob:
         format: How questions are put.
         dtype: Of the weights; None takes float32 on a CPU.
         device: Where; None takes a GPU if there is one.
+        only_prompt: Read the end of the prompt only, so that a predictor needs no token of the answer.
+        fitting: How predictors are calibrated and certified.
     """
 
     model: str = "smollm2"
@@ -61,6 +76,8 @@ class ProbeJob:
     format: str = "auto"
     dtype: str | None = None
     device: str | None = None
+    only_prompt: bool = False
+    fitting: Fitting = field(default_factory=Fitting)
 
     def __post_init__(self) -> None:
         if self.limit < 1:
@@ -68,68 +85,17 @@ class ProbeJob:
         if self.permutations < 2:
             raise InputError(f"--permutations is {self.permutations}; give at least 2 (50 or more to be of use)")
 
+    @property
+    def positions(self) -> tuple[str, ...]:
+        return ONLY_PROMPT if self.only_prompt else POSITIONS
 
-@dataclass(frozen=True)
-class JobResult:
-    """What a run found, one entry a task.
+    def sets(self) -> Sequence[Task | Given]:
+        """Return what the model is asked, or what it was.
 
-    Attributes:
-        evaluations: In the order of the tasks.
-        warnings: About rare classes.
-        seconds: By step.
-        skipped: Task -> why this machine cannot run it; such a task counts for nothing.
-        oracles: Task -> what decided its outcomes: compilers, versions, isolation.
-    """
-
-    evaluations: list[Evaluation]
-    warnings: list[str]
-    seconds: dict[str, float]
-    skipped: dict[str, str] = field(default_factory=dict)
-    oracles: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def run_job(
-    job: ProbeJob, out: Path, *, say: Callable[[str], None] = lambda line: None, progress: bool = False
-) -> JobResult:
-    """Run everything and write `results.json`, `report.html` and one predictor a task into `out`.
-
-    Args:
-        job: What to do.
-        out: Run folder.
-        say: Called with a line at each step.
-        progress: Show progress bars.
-
-    Raises:
-        InputError: Anything the user can mend.
-    """
-    clock = _Clock()
-    sets: Sequence[Task | Given] = [read_labels(Path(job.labels))] if job.labels else _questions(job)
-    say(f"loading {job.model}")
-    model = load(job.model, dtype=job.dtype, device=job.device)
-    clock.lap("load")
-    found = JobResult([], [], clock.laps)
-    pairs: list[tuple[Evaluation, Labelled]] = []
-    for one in sets:
-        say(f"{one.name}: answering and capturing")
-        try:
-            labelled = _labelled(model, one, job, progress)
-        except EnvironmentProblem as problem:
-            if len(sets) == 1:
-                raise
-            found.skipped[one.name] = str(problem)
-            say(f"{one.name}: skipped, {problem}")
-            continue
-        clock.lap(f"{one.name}: answer and capture")
-        found.oracles[one.name] = one.oracle() if isinstance(one, Task) else {}
-        result = _evaluated(labelled, job, found, say)
-        clock.lap(f"{one.name}: evaluate")
-        _save_probe(model, labelled, result, out / f"probe-{one.name}")
-        clock.lap(f"{one.name}: fit and save")
-        pairs.append((result, labelled))
-    if not pairs:
-        raise EnvironmentProblem("no task can be run here: " + "; ".join(found.skipped.values()))
-    _write(job, model, pairs, found, out)
-    return found
+        Raises:
+            InputError: An unknown task, or a file that does not fit.
+        """
+        return [read_labels(Path(self.labels))] if self.labels else _questions(self)
 
 
 def _questions(job: ProbeJob) -> list[Task]:
@@ -139,111 +105,3 @@ def _questions(job: ProbeJob) -> list[Task]:
     # One --source serves the tasks that read one; the others make their own questions.
     sources = {name: Path(job.source) if job.source and reads_source(name) else None for name in job.tasks}
     return [load_task(name, source=sources[name], box=box) for name in job.tasks]
-
-
-def _evaluated(labelled: Labelled, job: ProbeJob, found: JobResult, say: Callable[[str], None]) -> Evaluation:
-    name = labelled.name
-    if warning := labelled.warning():
-        found.warnings.append(warning)
-        say(f"warning: {warning}")
-    say(f"{name}: {labelled.counts()}")
-    result = evaluate(
-        labelled,
-        model_name=job.model,
-        n_permutations=job.permutations,
-        tick=lambda step: say(f"{name}: {step}"),
-    )
-    found.evaluations.append(result)
-    return result
-
-
-def _labelled(model: CodeModel, one: Task | Given, job: ProbeJob, progress: bool) -> Labelled:
-    store = cache_dir() / "activations"
-    if not isinstance(one, Task):
-        return label_given(
-            model,
-            one.name,
-            one.examples,
-            one.answers,
-            one.wrong,
-            sites=SITES,
-            positions=POSITIONS,
-            store=store,
-            progress=progress,
-        )
-    return label(
-        model,
-        one,
-        limit=job.limit,
-        seed=job.seed,
-        sites=SITES,
-        positions=POSITIONS,
-        format=job.format,  # pyright: ignore[reportArgumentType]  # render() checks it
-        store=store,
-        progress=progress,
-    )
-
-
-def _save_probe(model: CodeModel, labelled: Labelled, result: Evaluation, folder: Path) -> None:
-    kept = subset(labelled, np.flatnonzero(labelled.decided))
-    probe = ErrorProbe().fit({key: kept.activations[key] for key in kept.activations}, kept.wrong, kept.groups)
-    data = {
-        "task": labelled.name,
-        "n": len(kept.examples),
-        "n_groups": len(np.unique(kept.groups)),
-        "sha256": labelled.content_hash(),
-        "prompt_format": labelled.prompt_format,
-        "header": labelled.header,
-        "mode": "activations taken while the answer was generated"
-        if labelled.generations[0].finish != "given"
-        else "activations of given answers",
-    }
-    metrics = {
-        "AUROC, nested cross-validation": result.probe.to_dict(),
-        f"AUROC of the best baseline ({result.best_baseline})": result.baselines[result.best_baseline].to_dict(),
-        "difference": result.gain_over_baseline.to_dict(),
-        **{name: estimate.to_dict() for name, estimate in result.calibration.items() if name.endswith("probe")},
-    }
-    probe.save(folder, model=model, data=data, metrics=metrics)
-
-
-def _write(
-    job: ProbeJob, model: CodeModel, pairs: list[tuple[Evaluation, Labelled]], found: JobResult, out: Path
-) -> None:
-    described = describe_model(model)
-    results = {
-        "config": asdict(job),
-        "model": described,
-        "versions": versions(),
-        "data": {labelled.name: labelled.content_hash() for _, labelled in pairs},
-        "oracles": found.oracles,
-        "skipped": found.skipped,
-        "warnings": found.warnings,
-        "seconds": found.seconds,
-        "tasks": [result.to_dict() for result in found.evaluations],
-    }
-    write_json(results, out / "results.json")
-    lead = f"How well the errors of {job.model} can be predicted from its activations."
-    provenance = {
-        "model": f"{described['name']} ({described['dtype']})",
-        "fingerprint": described["fingerprint"],
-        **{f"{name}: {what}": text for name, one in found.oracles.items() for what, text in one.items()},
-        **{f"{name}: skipped": reason for name, reason in found.skipped.items()},
-        **{name: str(value) for name, value in asdict(job).items() if name != "model" and value is not None},
-        **versions(),
-    }
-    page = Report("Error prediction", lead, [section(*pair) for pair in pairs], provenance)
-    write_html(page, out / "report.html")
-
-
-class _Clock:
-    """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name] = round(now - self._last, 2)
-        self._last = now

@@ -5,39 +5,73 @@ section(evaluation, labelled)          # ellora_trust.report.Section
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ellora_trust.labeling import Labelled
-from ellora_trust.report import Block, Code, Figure, Section, Table, Text
+from ellora_trust.report import Block, Code, Figure, Section, Slider, Table, Text
 from ellora_trust.stats import Estimate
-from probes.curves import reliability, roc
+from probes.certificate import Certificate
+from probes.checks import Checks
+from probes.report_figures import coverage_figure, reliability_figure, roc_figure, site_figure
 from probes.result import Evaluation
 
 N_SURPRISING = 20
 COLUMNS = ("predictor", "AUROC", "95 % interval")
 
 
-def section(result: Evaluation, labelled: Labelled) -> Section:
-    """Return the part of a report that one task fills."""
+def section(result: Evaluation, labelled: Labelled | None = None, certificate: Certificate | None = None) -> Section:
+    """Return the part of a report that one task fills.
+
+    Args:
+        result: The evaluation.
+        labelled: For the surprising errors; without it they are left out.
+        certificate: Of the task's predictor, if it has one.
+    """
     blocks: list[Block] = [
         Text(summary(result)),
         *(Text(sentence) for sentence in result.sentences()),
+        *([Text(certificate.sentence())] if certificate else []),
         auroc_table(result),
         detail_table(result),
-        Figure(_roc(result), "ROC of probe, best baseline, and both. Further up and left is better."),
+        Figure(roc_figure(result), "ROC of probe, best baseline, and both. Further up and left is better."),
         Figure(
-            _reliability(result),
+            reliability_figure(result),
             "Observed error rate against predicted risk; on the diagonal, a risk of 0.3 means 3 in 10.",
         ),
         Figure(
-            _by_site(result), "AUROC of a probe at each layer; every point is out-of-fold, the best one is hindsight."
+            site_figure(result),
+            "AUROC of a probe at each layer; every point is out-of-fold, the best one is hindsight.",
         ),
-        Text(f"The {N_SURPRISING} most surprising errors: wrong answers to which the probe gave the lowest risk."),
-        *surprising(result, labelled),
+        *_coverage(result),
+        *_surprising(result, labelled),
     ]
     return Section(result.task, blocks)
+
+
+def _coverage(result: Evaluation) -> list[Block]:
+    if result.checks is None:
+        return []
+    hindsight = "Thresholds are looked at in hindsight on these answers; a promise about new ones needs --certify."
+    slider = Slider(
+        "Give an answer only if its predicted risk is below",
+        result.scores.probe_risk,
+        result.scores.wrong,
+        f"Out-of-fold risk of the probe. Intervals here take answers for independent (Wilson). {hindsight}",
+    )
+    caption = "Share wrong against share kept when the riskiest answers are withheld; lower is better."
+    return [
+        Figure(coverage_figure(result.checks), caption),
+        selective_table(result.checks),
+        slider,
+        kept_table(result.checks, hindsight),
+    ]
+
+
+def _surprising(result: Evaluation, labelled: Labelled | None) -> list[Block]:
+    if labelled is None:
+        return [Text("The answers are not in this folder, so the most surprising errors are not shown.")]
+    head = f"The {N_SURPRISING} most surprising errors: wrong answers to which the probe gave the lowest risk."
+    return [Text(head), *surprising(result, labelled)]
 
 
 def summary(result: Evaluation) -> str:
@@ -82,7 +116,62 @@ def detail_table(result: Evaluation) -> Table:
         ["chosen in each fold", "; ".join(result.chosen)],
         ["best in hindsight (oracle)", f"{result.oracle_best[0]}: {result.oracle_best[1]:.3f}"],
     ]
-    return Table(("figure", "value"), rows)
+    return Table(("figure", "value"), rows + (_check_rows(result.checks) if result.checks else []))
+
+
+def _check_rows(checks: Checks) -> list[list[str]]:
+    residuals = [[f"AUROC of the probe without {name}", str(one.residual)] for name, one in checks.residual.items()]
+    floors = [[f"ECE of a perfectly calibrated {who} at this n", str(one)] for who, one in checks.ece_floor.items()]
+    buckets = [
+        [f"calibrated risks in the two fullest of ten bins, {who}", f"{one.share:.0%} ({', '.join(one.bins)})"]
+        for who, one in checks.collapse.items()
+    ]
+    control = checks.selectivity
+    controls = [
+        [f"control labels ({control.n_controls}, one label a group)", str(control.control)],
+        ["selectivity", str(control.selectivity)],
+    ]
+    return [*residuals, *controls, *floors, *buckets, ["calibration of the probe", checks.calibration_method]]
+
+
+def selective_table(checks: Checks) -> Table:
+    """Return AURC and coverage at the stated risk for the probe, both, and the best baseline."""
+    curves = list(checks.selective.values())
+    rows = [
+        [
+            curve.name,
+            str(curve.aurc),
+            str(curve.coverage_at_risk),
+            f"{curve.aurc_difference:+.3f}",
+            f"{curve.coverage_difference:+.3f}",
+        ]
+        for curve in curves
+        if curve.aurc_difference is not None and curve.coverage_difference is not None
+    ]
+    baseline = curves[0].baseline
+    if baseline is not None:
+        rows.append([baseline.name, str(baseline.aurc), str(baseline.coverage_at_risk), "", ""])
+    at = f"coverage at {curves[0].risk:.0%} wrong"
+    note = (
+        "AURC is the area under the risk-coverage curve, lower is better; all answers together are "
+        f"{curves[0].base_risk:.1%} wrong. Coverage is in hindsight. Intervals: bootstrap over groups."
+    )
+    return Table(("predictor", "AURC", at, "AURC - baseline's", "coverage - baseline's"), rows, note)
+
+
+def kept_table(checks: Checks, note: str = "") -> Table:
+    """Return what thresholds on the probe's calibrated risk keep."""
+    rows = [
+        [
+            f"{one.threshold:.3f}" if one.threshold < 1 else "none",
+            str(one.n),
+            f"{one.coverage:.1%}",
+            f"{one.wrong:.1%}" if one.wrong else "fewer than 5 groups",
+        ]
+        for one in checks.kept
+    ]
+    caption = f"What a threshold on the probe's calibrated risk keeps. Intervals: bootstrap over groups. {note}".strip()
+    return Table(("risk below", "answers kept", "coverage", "share wrong among kept"), rows, caption)
 
 
 def surprising(result: Evaluation, labelled: Labelled) -> list[Code]:
@@ -102,60 +191,3 @@ def _surprise(labelled: Labelled, row: int, risk: float) -> Code:
         *((name, str(value)) for name, value in example.meta.items()),
     ]
     return Code(f"risk {risk:.2f} · {example.id}", example.prompt, notes)
-
-
-def _lines(x_title: str, y_title: str) -> Any:
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    figure.update_layout(
-        xaxis_title=x_title,
-        yaxis_title=y_title,
-        margin={"l": 60, "r": 20, "t": 30, "b": 50},
-        legend={"orientation": "h", "y": -0.25},
-    )
-    return figure
-
-
-def _roc(result: Evaluation) -> Any:
-    figure = _lines("right answers flagged", "wrong answers flagged")
-    wrong = np.array(result.scores.wrong)
-    named = {"probe": result.scores.probe, result.best_baseline: result.scores.baseline, "both": result.scores.both}
-    for name, scores in named.items():
-        false, true = roc(wrong, np.array(scores))
-        figure.add_scatter(x=false.round(4).tolist(), y=true.round(4).tolist(), mode="lines", name=name)
-    return _diagonal(figure)
-
-
-def _reliability(result: Evaluation) -> Any:
-    figure = _lines("predicted risk", "observed error rate")
-    for name, risk in (("probe", result.scores.probe_risk), ("both", result.scores.both_risk)):
-        bins = reliability(np.array(result.scores.wrong), np.array(risk))
-        up = [b.rate.high - b.rate.value for b in bins]
-        down = [b.rate.value - b.rate.low for b in bins]
-        figure.add_scatter(
-            x=[b.risk for b in bins],
-            y=[b.rate.value for b in bins],
-            mode="markers+lines",
-            name=name,
-            error_y={"type": "data", "symmetric": False, "array": up, "arrayminus": down},
-        )
-    return _diagonal(figure)
-
-
-def _diagonal(figure: Any) -> Any:
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "grey"}, showlegend=False)
-    figure.update_xaxes(range=[0, 1])
-    figure.update_yaxes(range=[0, 1])
-    return figure
-
-
-def _by_site(result: Evaluation) -> Any:
-    figure = _lines("site", "AUROC")
-    sites: list[str] = []
-    for position, values in result.by_site.items():
-        sites = [site for site, _ in values]
-        figure.add_scatter(x=sites, y=[value for _, value in values], mode="markers+lines", name=position)
-    best = result.baselines[result.best_baseline].value
-    figure.add_scatter(x=sites, y=[best] * len(sites), mode="lines", line={"dash": "dash"}, name=result.best_baseline)
-    return figure

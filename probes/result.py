@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from ellora_trust.stats import Estimate
+from probes.checks import Checks, within_group_sentence
+from probes.plain import from_plain
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Evaluation:
         oracle_best: The (site, position) that would have been best on the test folds, and its AUROC: not attainable.
         by_site: position -> [(site, AUROC)], nested strength, for the figure.
         scores: Out-of-fold scores.
+        checks: Selective risk, confounders, control labels, what calibration hides; None in results of older versions.
     """
 
     task: str
@@ -93,16 +97,30 @@ class Evaluation:
     oracle_best: tuple[str, float]
     by_site: dict[str, list[tuple[str, float]]]
     scores: Scores
+    checks: Checks | None = None
 
     def sentences(self) -> list[str]:
         """Return the verdict in words."""
-        return [
+        found = [
             _verdict("The probe", self.best_baseline, self.gain_over_baseline),
             _verdict("Log-probability and probe together", self.best_baseline, self.gain_of_both),
+            within_group_sentence(self.probe, self.within_group),
         ]
+        if self.checks is not None:
+            found += [*self.checks.sentences(), self.checks.ece_sentence(self.calibration)]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Return the evaluation that `to_dict` gave, also after JSON.
+
+        Raises:
+            InputError: It is none.
+        """
+        return from_plain(cls, raw)
 
 
 def _verdict(what: str, baseline: str, gain: Estimate) -> str:

@@ -89,6 +89,65 @@ def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: P
     assert go("cache", "clean")[1].startswith("freed")
 
 
+def test_the_steps_of_probe_run_one_by_one(go, tiny_folder: Path, labels: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    code, _, err = go("probe", "fit", "--out", out)
+    assert code == 2
+    assert f"{out} has no labels; make them with: ellora-trust probe label --out {out}" in err
+    code, text, _ = go("probe", "label", "--model", tiny_folder, "--labels", labels, "--out", out)
+    assert code == 0
+    assert "120 answers; activations of 3 sites at prompt_end, answer, answer.last" in text
+    code, text, _ = go("probe", "extract", "--site", "resid.*", "--position", "answer", "--out", out, "--json")
+    assert json.loads(text)["tasks"]["answers"]["positions"] == ["answer"]
+    code, text, _ = go("probe", "fit", "--out", out, "--certify", 0.2)
+    assert code == 0
+    assert "No threshold is certified for at most 20.0% wrong" in text
+    code, _, err = go("probe", "report", "--out", out)
+    assert code == 2
+    assert "has no results.json; make it with: ellora-trust probe eval" in err
+    code, text, _ = go("probe", "eval", "--out", out, "--permutations", 2, "--risk", 0.2)
+    assert code == 0
+    assert "coverage at 20% wrong" in text
+    assert "answers kept" in text
+    code, text, err = go("probe", "eval", "--out", out, "--permutations", 2, "--risk", 0.2, "--json")
+    assert "is evaluated already; --again does it anew" in err
+    assert json.loads(text)["tasks"][0]["checks"]["selective"]["probe"]["risk"] == 0.2
+    code, text, _ = go("probe", "report", "--out", out)
+    assert text.strip() == str(out / "report.html")
+    assert 'type="range"' in (out / "report.html").read_text()
+
+
+def test_probe_of_the_prompt_with_a_certificate_in_one_go(go, tiny_folder: Path, labels: Path, tmp_path: Path):
+    args = ("probe", "--model", tiny_folder, "--labels", labels, "--permutations", 2, "--out", tmp_path / "run")
+    code, text, err = go(*args, "--watch-only-prompt", "--certify", 0.1)
+    assert code == 0, err
+    assert "at the end of the prompt; no token of the answer is needed" in text
+    assert "it cannot be with 20 groups; at least 29 groups are needed" in text
+    shown = json.loads(go("show", tmp_path / "run" / "probe-answers", "--json")[1])
+    assert shown["config"]["certificate"]["threshold"] is None
+    assert shown["data"]["n_groups_held_out"] == 20
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"]["only_prompt"] is True
+
+
+def test_a_predictor_is_recalibrated_for_another_model(go, tiny_folder: Path, labels: Path, tmp_path: Path):
+    from tiny_models import make_model
+
+    other = make_model("llama", seed=5)
+    other.hf.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    go("probe", "label", "--model", tiny_folder, "--labels", labels, "--out", tmp_path / "run")
+    go("probe", "fit", "--out", tmp_path / "run")
+    args = ("probe", "recalibrate", tmp_path / "run" / "probe-answers", "--model", tmp_path / "other")
+    code, text, err = go(*args, "--labels", labels, "--out", tmp_path / "new", "--json")
+    assert code == 0, err
+    assert json.loads(text)["before"]["n"] == 120
+    shown = json.loads(go("show", tmp_path / "new", "--json")[1])
+    assert shown["model"]["fingerprint"] == other.fingerprint
+    assert shown["data"]["recalibrated_from"]["task"] == "answers"
+    code, text, _ = go(*args, "--labels", labels, "--out", tmp_path / "new")
+    assert "ECE was" in text
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -121,6 +180,13 @@ def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: P
         (["cache", "clean", "../x"], 2, "is not in the cache"),
         (["probe", "plan", "--base-rate", "2"], 2, "base_rate"),
         (["probe", "--nonsense"], 2, "No such option"),
+        (["probe", "--calibration", "plat"], 2, "unknown calibration 'plat'; use one of isotonic, platt"),
+        (["probe", "--certify", "1"], 2, "certify=1.0 is out of range"),
+        (["probe", "--risk", "0"], 2, "risk=0.0 is out of range"),
+        (["probe", "eval", "--out", "nowhere"], 2, "nowhere has no labels; make them with: ellora-trust probe label"),
+        (["probe", "extract", "--out", "nowhere"], 2, "nowhere has no labels"),
+        (["probe", "report", "--out", "nowhere"], 2, "nowhere has no results.json"),
+        (["probe", "recalibrate", "nowhere", "--model", "x"], 2, "nowhere is not an artifact"),
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(go, args, code: int, message: str):
