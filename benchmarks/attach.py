@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 import ellora_trust as et
-from probes.attach import attach
 from probes.error_probe import Calibration, ErrorProbe
+from probes.watching.attach import attach
 
 Work = Callable[[], Any]
 BAR = 1.03

@@ -25,7 +25,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from probes.newton import fit_exact, standardised
+from probes.fitting.newton import fit_exact, standardised
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 POSITIONS = 4

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ellora_trust.loading import load
     from ellora_trust.model import CodeModel
     from ellora_trust.positions import Passage
+    from ellora_trust.sandbox import Sandbox
     from ellora_trust.sites import Site
     from ellora_trust.store import Activations
     from ellora_trust.tasks import load_task, task_names

@@ -1,7 +1,7 @@
 """What may look on while answers are generated, and may end one early.
 
 An observer takes its numbers in forward hooks of its own; this protocol only tells it which row of which forward is
-which answer. `probes.attach` is one.
+which answer. `probes.watching.attach` is one.
 
     model.observers.append(observer)
 """

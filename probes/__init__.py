@@ -8,8 +8,8 @@ probe = ErrorProbe().fit(features, wrong, groups)
 from __future__ import annotations
 
 from probes.error_probe import Calibration, ErrorProbe
-from probes.evaluation import evaluate
-from probes.result import Evaluation
-from probes.selection import Settings
+from probes.fitting.selection import Settings
+from probes.measuring.evaluation import evaluate
+from probes.measuring.result import Evaluation
 
 __all__ = ["Calibration", "ErrorProbe", "Evaluation", "Settings", "evaluate"]

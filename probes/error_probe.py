@@ -20,19 +20,19 @@ from torch import Tensor
 from ellora_trust import artifacts
 from ellora_trust.errors import InputError
 from ellora_trust.stats import Estimate, auroc, group_bootstrap
-from probes.calibration import Calibration, Method
-from probes.linear import batched_auroc, direction, pipeline
-from probes.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
-from probes.verdicts import checked_labels
+from probes.fitting.calibration import Calibration, Method
+from probes.fitting.linear import batched_auroc, direction, pipeline
+from probes.fitting.selection import Candidates, Choice, Key, Settings, components, grouped_folds, out_of_fold
+from probes.measuring.verdicts import checked_labels
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ellora_trust.model import CodeModel
-    from probes.attach import By, Decision, Name
-    from probes.certificate import Certificate
-    from probes.guarantee import Groups
-    from probes.watch import Watch
+    from probes.guarantee.certificate import Certificate
+    from probes.guarantee.certify import Groups
+    from probes.watching.attach import By, Decision, Name
+    from probes.watching.watch import Watch
 
 KIND = "error-probe"
 Features = ArrayLike | Tensor | Mapping[Key, Any]
@@ -49,7 +49,7 @@ class ErrorProbe:
         bias_: Added to it; their sum is the score in logits.
         calibration_: From score to risk.
         inner_auroc_: Cross-validated AUROC of the choice: optimistic, since the choice was made by it.
-        running_max_: From the maximum of an answer's token scores to risk, if you fitted one; see `probes.readout`.
+        running_max_: From the maximum of an answer's token scores to risk, if fitted; see `probes.watching.readout`.
         artifact_: What was read from disk, after `load`.
     """
 
@@ -148,8 +148,8 @@ class ErrorProbe:
         samples: int = 4,
         force: bool = False,
     ) -> AbstractContextManager[Watch]:
-        """Watch a model while it generates: `with probe.attach(model) as watch: ...`; see `probes.attach.attach`."""
-        from probes.attach import attach
+        """Watch a model while it generates: `with probe.attach(model) as watch:`; see `probes.watching.attach`."""
+        from probes.watching.attach import attach
 
         return attach(self, model, policy=policy, threshold=threshold, readout=readout, samples=samples, force=force)
 
@@ -163,8 +163,8 @@ class ErrorProbe:
         risk: float = 0.1,
         confidence: float = 0.95,
     ) -> Certificate:
-        """Certify a threshold on held-out groups; see `probes.guarantee.certify_probe`."""
-        from probes.guarantee import certify_probe
+        """Certify a threshold on held-out groups; see `probes.guarantee.certify.certify_probe`."""
+        from probes.guarantee.certify import certify_probe
 
         return certify_probe(self, x, wrong, groups, fitted_groups=fitted_groups, risk=risk, confidence=confidence)
 

@@ -6,7 +6,7 @@ import torch
 
 from ellora_trust.model import CodeModel
 from probes.error_probe import Calibration, ErrorProbe
-from probes.selection import Settings
+from probes.fitting.selection import Settings
 
 
 def made_probe(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from probes.answering import Guard
+    from probes.watching.answering import Guard
 
 
 def generate(
@@ -35,8 +35,8 @@ def generate(
     """Answer a prompt, coloured by risk, and say how likely the answer is wrong; or answer a file of prompts."""
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
-    from probes.answering import Guard
     from probes.error_probe import ErrorProbe
+    from probes.watching.answering import Guard
 
     if (prompt is None) == (input is None):
         raise InputError("give either a prompt or --input FILE, not both and not neither")
@@ -76,7 +76,7 @@ def _many(guard: Guard, source: Path, out: Path | None) -> None:
 
     from ellora_trust.cli.render import say
     from ellora_trust.errors import InputError
-    from probes.answer_file import answer_file, answer_rows, read_prompts
+    from probes.watching.answer_file import answer_file, answer_rows, read_prompts
 
     if str(source) != "-" and not source.is_file():
         raise InputError(f"there is no file {source}; give a JSONL file with a prompt on each line, or -")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from probes.job import Fitting, ProbeJob
+    from probes.steps.job import Fitting, ProbeJob
 
 Model = Annotated[str, typer.Option(help="Built-in name, hub id, folder or .gguf file.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Task; may be given several times.")]
@@ -37,7 +37,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command was told about the model and its questions; as in `probes.job.ProbeJob`."""
+    """What a command was told about the model and its questions; as in `probes.steps.job.ProbeJob`."""
 
     model: str
     tasks: list[str] | None
@@ -62,7 +62,7 @@ def job_of(
 ) -> ProbeJob:
     """Return the job, and warn where programs will run without isolation."""
     from ellora_trust.cli.render import say
-    from probes.job import ProbeJob
+    from probes.steps.job import ProbeJob
 
     if asked.unsafe:
         say("WARNING: --unsafe-no-isolation: what the model writes runs with your rights; the results say so")
@@ -84,6 +84,6 @@ def job_of(
 
 
 def fitting_of(calibration: str, risk: float, certify: float | None) -> Fitting:
-    from probes.job import Fitting
+    from probes.steps.job import Fitting
 
     return Fitting(calibration, risk, certify)  # pyright: ignore[reportArgumentType]  # Fitting checks it

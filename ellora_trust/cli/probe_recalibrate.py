@@ -28,8 +28,8 @@ def recalibrate(
     from ellora_trust.cli.render import print_json
     from ellora_trust.loading import load
     from probes.error_probe import ErrorProbe
-    from probes.job import ProbeJob
-    from probes.recalibration import label_for, recalibrate, save_recalibrated
+    from probes.steps.job import ProbeJob
+    from probes.steps.recalibration import label_for, recalibrate, save_recalibrated
 
     fitted = ErrorProbe.load(probe)
     asked = (task or str(fitted.artifact_.data.get("task")),)

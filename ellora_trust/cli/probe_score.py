@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from probes.riskmap import RiskMap
+    from probes.watching.riskmap import RiskMap
 
 LANGUAGES = {".py": "python", ".c": "c", ".h": "c"}
 
@@ -25,7 +25,7 @@ def score(
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
     from probes.error_probe import ErrorProbe
-    from probes.riskmap import score_source
+    from probes.watching.riskmap import score_source
 
     missing = [path for path in files if not path.is_file()]
     if missing:

@@ -14,8 +14,8 @@ import typer
 from ellora_trust.cli import probe_options as options
 
 if TYPE_CHECKING:
-    from probes.result import Evaluation
-    from probes.run_folder import Run
+    from probes.measuring.result import Evaluation
+    from probes.steps.run_folder import Run
 
 
 def label(
@@ -36,8 +36,8 @@ def label(
 ) -> None:
     """Answer each question, decide the outcome, and keep both with the activations in the run folder."""
     from ellora_trust.cli.render import say
-    from probes.run_folder import RunFolder
     from probes.steps import label_step
+    from probes.steps.run_folder import RunFolder
 
     asked = options.Asked(model, task, source, labels, limit, seed, unsafe, format, dtype, device, only_prompt)
     run = label_step(options.job_of(asked), RunFolder(out), again=again, say=say, progress=True)
@@ -53,8 +53,8 @@ def extract(
 ) -> None:
     """Take activations of the folder's answers at other sites and positions; nothing is generated again."""
     from ellora_trust.cli.render import say
-    from probes.run_folder import RunFolder
     from probes.steps import extract_step
+    from probes.steps.run_folder import RunFolder
 
     run = extract_step(RunFolder(out), sites=site, positions=position, again=again, say=say, progress=True)
     _print_run(run, out, json)
@@ -70,8 +70,8 @@ def fit(
 ) -> None:
     """Fit one predictor a task; --certify keeps a third of the groups aside and states what holds for new answers."""
     from ellora_trust.cli.render import print_json, say
-    from probes.run_folder import RunFolder
     from probes.steps import fit_step, stored_job
+    from probes.steps.run_folder import RunFolder
 
     folder = RunFolder(out)
     job = stored_job(folder)
@@ -94,8 +94,8 @@ def evaluate(
 ) -> None:
     """Say how well errors are predicted, against baselines and controls; writes results.json."""
     from ellora_trust.cli.render import print_json, say
-    from probes.run_folder import RunFolder
     from probes.steps import eval_step, stored_job
+    from probes.steps.run_folder import RunFolder
 
     folder = RunFolder(out)
     job = stored_job(folder)
@@ -111,8 +111,8 @@ def evaluate(
 def report(out: options.Out = Path("runs/probe"), json: options.Json = False) -> None:
     """Write report.html from results.json; loads no model."""
     from ellora_trust.cli.render import print_json
-    from probes.run_folder import RunFolder
     from probes.steps import report_step
+    from probes.steps.run_folder import RunFolder
 
     path = report_step(RunFolder(out))
     if json:
@@ -124,7 +124,7 @@ def report(out: options.Out = Path("runs/probe"), json: options.Json = False) ->
 def print_evaluation(found: Evaluation) -> None:
     """Print one task's tables and sentences."""
     from ellora_trust.cli.render import print_table
-    from probes.report import auroc_table, detail_table, kept_table, selective_table, summary
+    from probes.reporting.report import auroc_table, detail_table, kept_table, selective_table, summary
 
     print(f"\n{found.task}: {summary(found)}")
     tables = [auroc_table(found), detail_table(found)]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ellora_trust.batching import Row
     from ellora_trust.decoding import Generation
     from ellora_trust.model import CodeModel
-    from probes.answer import WatchedAnswer
     from probes.error_probe import ErrorProbe
-    from probes.policies import TokenEvent
+    from probes.watching.answer import WatchedAnswer
+    from probes.watching.policies import TokenEvent
 
 
 class Listener(Protocol):
@@ -75,7 +75,7 @@ class Guarded:
             self.threshold: float = watch.readout.threshold
 
     def _attached(self, policy: str, threshold: float | None, samples: int, **options: Any) -> Any:
-        from probes.attach import attach
+        from probes.watching.attach import attach
 
         by: Any = self.defaults.readout
         name: Any = policy
@@ -115,7 +115,7 @@ class Guarded:
             self.model.observers.remove(presence)
 
     def _teller(self, listener: Listener) -> Any:
-        from probes.answering import TextStream
+        from probes.watching.answering import TextStream
 
         streams: dict[int, TextStream] = {}
 
@@ -128,7 +128,7 @@ class Guarded:
         return tell
 
     def _choice(self, job: Job, number: int, generation: Generation, watched: WatchedAnswer) -> Choice:
-        from probes.answering import Answered, Guard, pieces_of
+        from probes.watching.answering import Answered, Guard, pieces_of
 
         pieces = pieces_of(self.model, watched.tokens[: len(watched.scores)])
         read = [TokenRead(number, *values) for values in zip(pieces, watched.risks, watched.scores, strict=True)]

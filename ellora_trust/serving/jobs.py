@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probes.answer import WatchedAnswer
+    from probes.watching.answer import WatchedAnswer
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Defaults:
     policy: str = "flag"
     """`flag`, `abstain` or `resample`."""
     threshold: float | None = None
-    """Risk from which an answer is flagged, [0, 1]; None as in `probes.attach`."""
+    """Risk from which an answer is flagged, [0, 1]; None as in `probes.watching.attach`."""
     readout: str = "position"
     """`position` or `running_max`."""
     samples: int = 4
@@ -78,7 +78,7 @@ class TokenRead:
     Attributes:
         choice: Which answer.
         text: What the token completed; empty within a character of several tokens.
-        risk: [0, 1]; ranks tokens, see `probes.answer.TokenRisks`.
+        risk: [0, 1]; ranks tokens, see `probes.watching.answer.TokenRisks`.
         logit: The probe's score.
     """
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from ellora_trust.errors import InputError
 from ellora_trust.report import write_json
-from probes.evaluation import evaluate
-from probes.job import ProbeJob
-from probes.result import Evaluation
-from probes.run_folder import RESULTS, Run, RunFolder
+from probes.measuring.evaluation import evaluate
+from probes.measuring.result import Evaluation
 from probes.steps.clock import Clock
 from probes.steps.fitting import record_metrics
+from probes.steps.job import ProbeJob
+from probes.steps.run_folder import RESULTS, Run, RunFolder
 
 Say = Callable[[str], None]
 

@@ -15,15 +15,15 @@ import numpy as np
 from ellora_trust import artifacts
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
-from probes.calibration import MIN_ISOTONIC
-from probes.certificate import Certificate
-from probes.certification import certificate_config, certify_held_out, group_hashes, hold_out_groups
 from probes.error_probe import KIND, ErrorProbe
-from probes.evaluation import refuse_split_duplicates, subset
-from probes.job import ProbeJob
-from probes.result import Evaluation
-from probes.run_folder import Run, RunFolder, named_tasks
+from probes.fitting.calibration import MIN_ISOTONIC
+from probes.guarantee.certificate import Certificate
+from probes.guarantee.certification import certificate_config, certify_held_out, group_hashes, hold_out_groups
+from probes.measuring.evaluation import refuse_split_duplicates, subset
+from probes.measuring.result import Evaluation
 from probes.steps.clock import Clock
+from probes.steps.job import ProbeJob
+from probes.steps.run_folder import Run, RunFolder, named_tasks
 
 Say = Callable[[str], None]
 ONLY_PROMPT = "prompt_end"

@@ -23,11 +23,11 @@ from ellora_trust.model import CodeModel
 from ellora_trust.positions import Passage
 from ellora_trust.prompts import render
 from ellora_trust.tasks import Task
-from probes.given import Given
-from probes.job import SITES, ProbeJob
-from probes.plain import from_plain
-from probes.run_folder import Run, RunFolder, TaskRecord
+from probes.measuring.plain import from_plain
 from probes.steps.clock import Clock
+from probes.steps.given import Given
+from probes.steps.job import SITES, ProbeJob
+from probes.steps.run_folder import Run, RunFolder, TaskRecord
 
 Say = Callable[[str], None]
 # What may differ between a run's label and its later steps.

@@ -12,10 +12,10 @@ from typing import Any
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
 from ellora_trust.report import Report, write_html
-from probes.certificate import Certificate
-from probes.report import section
-from probes.result import Evaluation
-from probes.run_folder import LABELS, PAGE, RunFolder
+from probes.guarantee.certificate import Certificate
+from probes.measuring.result import Evaluation
+from probes.reporting.report import section
+from probes.steps.run_folder import LABELS, PAGE, RunFolder
 
 
 def report_step(folder: RunFolder) -> Path:

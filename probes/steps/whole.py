@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from probes.job import ProbeJob
-from probes.result import Evaluation
-from probes.run_folder import RunFolder
+from probes.measuring.result import Evaluation
 from probes.steps.evaluating import eval_step
 from probes.steps.fitting import Fitted, fit_step
+from probes.steps.job import ProbeJob
 from probes.steps.labelling import label_step
 from probes.steps.reporting import report_step
+from probes.steps.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

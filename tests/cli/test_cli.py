@@ -285,7 +285,7 @@ def test_a_task_without_its_compiler_is_skipped_with_the_reason(go, tiny_folder:
         AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if len(e.prompt) % 3 else Outcome.CORRECT
     )
     monkeypatch.setattr(
-        "probes.job.load_task", lambda name, **_: AliasingTask() if name == "aliasing" else NoCompiler()
+        "probes.steps.job.load_task", lambda name, **_: AliasingTask() if name == "aliasing" else NoCompiler()
     )
     args = ("probe", "--model", tiny_folder, "--limit", 60, "--permutations", 2, "--out", tmp_path, "--json")
     code, out, err = go(*args, "--task", "races", "--task", "aliasing", "--unsafe-no-isolation")
@@ -299,7 +299,7 @@ def test_a_task_without_its_compiler_is_skipped_with_the_reason(go, tiny_folder:
 
 
 def test_unsafe_runs_are_recorded_with_the_results(tmp_path: Path):
-    from probes.job import ProbeJob, _questions
+    from probes.steps.job import ProbeJob, _questions
 
     (task,) = _questions(ProbeJob(tasks=("synthesis",), unsafe=True))
     assert task.oracle()["isolation"] == UNSAFE

@@ -15,8 +15,8 @@ from ellora_trust.cli.probe_score import score
 from ellora_trust.cli.risk_colours import RiskWriter, colour, visible
 from ellora_trust.errors import InputError
 from ellora_trust.loading import load
-from probes.answer_file import answer_file, done_ids, read_prompts
-from probes.answering import Guard, pieces_of
+from probes.watching.answer_file import answer_file, done_ids, read_prompts
+from probes.watching.answering import Guard, pieces_of
 
 PROMPTS = ["def add(a, b):\n    return", "x = 1", "y = x[:]", "é = '日本'"]
 app = typer.Typer()

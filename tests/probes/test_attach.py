@@ -19,7 +19,7 @@ from ellora_trust.positions import Passage
 from ellora_trust.runs import run
 from ellora_trust.tasks import load_task
 from probes import ErrorProbe
-from probes.attach import attach
+from probes.watching.attach import attach
 
 HEADER = "def one():\n    return 1\n\ndef two():\n    return 2\n\n"
 PROMPTS = [

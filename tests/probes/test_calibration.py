@@ -10,8 +10,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from ellora_trust.errors import InputError
 from ellora_trust.stats import brier, expected_calibration_error
-from probes.calibration import MIN_ISOTONIC, Calibration, method_for
-from probes.calibration_checks import bucket_collapse, ece_floor, kept_below
+from probes.fitting.calibration import MIN_ISOTONIC, Calibration, method_for
+from probes.measuring.calibration_checks import bucket_collapse, ece_floor, kept_below
 
 
 def stepped(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

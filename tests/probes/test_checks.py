@@ -16,9 +16,9 @@ from ellora_trust.report import Report
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes import Settings, evaluate
-from probes.plain import from_plain
-from probes.report import section
-from probes.result import Evaluation
+from probes.measuring.plain import from_plain
+from probes.measuring.result import Evaluation
+from probes.reporting.report import section
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=8)
 

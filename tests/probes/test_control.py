@@ -9,7 +9,7 @@ import pytest
 
 from ellora_trust.errors import InputError
 from probes import Settings
-from probes.control import control_labels, selectivity
+from probes.measuring.control import control_labels, selectivity
 
 QUICK = Settings(strengths=(0.1,), n_components=24)
 

@@ -14,9 +14,9 @@ from ellora_trust.labeling import Labelled
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes import ErrorProbe, Settings, evaluate
-from probes.baselines import confidence_columns, length_columns
-from probes.linear import Projection, batched_auroc, fit_batched, pipeline
-from probes.selection import check_folds, grouped_folds
+from probes.fitting.baselines import confidence_columns, length_columns
+from probes.fitting.linear import Projection, batched_auroc, fit_batched, pipeline
+from probes.fitting.selection import check_folds, grouped_folds
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=8)
 

@@ -12,8 +12,8 @@ from scipy.stats import binom, norm
 
 from ellora_trust.errors import InputError
 from probes import ErrorProbe, Settings
-from probes.certificate import Certificate
-from probes.guarantee import certify, certify_probe, data_hash
+from probes.guarantee.certificate import Certificate
+from probes.guarantee.certify import certify, certify_probe, data_hash
 
 RISK, DELTA, N_SAMPLES = 0.1, 0.05, 1000
 # One-sided 95 % limit of the violation rate that so many samples can show if the true one is DELTA.

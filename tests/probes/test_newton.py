@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ellora_trust.errors import InputError
-from probes.newton import TOLERANCE, fit_exact, standardised
-from probes.newton_step import Curvature
+from probes.fitting.newton import TOLERANCE, fit_exact, standardised
+from probes.fitting.newton_step import Curvature
 
 STRENGTHS = (1e-3, 0.1, 10.0)
 

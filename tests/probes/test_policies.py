@@ -10,8 +10,8 @@ from tiny_probes import made_probe
 
 from ellora_trust.errors import InputError
 from probes import ErrorProbe
-from probes.attach import attach
-from probes.readout import calibrate_running_max
+from probes.watching.attach import attach
+from probes.watching.readout import calibrate_running_max
 
 PROMPTS = ["def add(a, b):\n    return", "x = 1", "for i in range(10):\n    print(i)\n", "y = x[:]", "é = '日本'", "a"]
 
@@ -46,7 +46,7 @@ def test_flags_follow_the_threshold(model):
 
 
 def test_flagging_reads_the_device_only_when_the_answers_are_done(model, monkeypatch):
-    from probes.trace import Trace
+    from probes.watching.trace import Trace
 
     drained: list[int] = []
     plain = Trace.drain

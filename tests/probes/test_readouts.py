@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 
 from ellora_trust.errors import InputError
 from ellora_trust.stats import auroc, paired_bootstrap
-from probes.mass_mean import Directions, logistic_on_all, mass_mean, whitened_mass_mean
-from probes.readouts import LOGPROB, ONE_LAYER, READOUTS, SPARSE, compare_readouts, inner_folds, nested
-from probes.rows import Rows
-from probes.selection import Settings, grouped_folds, nested_selection
-from probes.stacking import SparseStack
+from probes.fitting.mass_mean import Directions, logistic_on_all, mass_mean, whitened_mass_mean
+from probes.fitting.rows import Rows
+from probes.fitting.selection import Settings, grouped_folds, nested_selection
+from probes.fitting.stacking import SparseStack
+from probes.measuring.comparison import LOGPROB, ONE_LAYER, READOUTS, SPARSE, compare_readouts, inner_folds, nested
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=8)
 

@@ -17,9 +17,9 @@ from ellora_trust.labeling import Labelled
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes import ErrorProbe, Settings
-from probes.certification import group_hash, group_hashes
-from probes.given import Given
-from probes.recalibration import label_for, recalibrate, save_recalibrated
+from probes.guarantee.certification import group_hash, group_hashes
+from probes.steps.given import Given
+from probes.steps.recalibration import label_for, recalibrate, save_recalibrated
 
 QUICK = Settings(strengths=(0.1,), n_components=8)
 

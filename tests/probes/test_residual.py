@@ -7,7 +7,7 @@ import pytest
 
 from ellora_trust.errors import InputError
 from ellora_trust.stats import auroc, group_bootstrap
-from probes.residual import residual_auroc, residuals
+from probes.measuring.residual import residual_auroc, residuals
 
 
 def rows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

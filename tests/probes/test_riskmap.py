@@ -10,10 +10,10 @@ from ellora_trust.errors import InputError
 from ellora_trust.hooks import capture
 from ellora_trust.spans import token_map
 from probes import ErrorProbe
-from probes.attach import attach
 from probes.error_probe import Calibration
-from probes.riskmap import answer_map, lines, score_source, statements
-from probes.shift import describe_scores
+from probes.watching.attach import attach
+from probes.watching.riskmap import answer_map, lines, score_source, statements
+from probes.watching.shift import describe_scores
 
 PYTHON = "def f(x):\n    for i in range(3):\n        x = x + i\n\n    return x\n"
 C = "int f(int x) {\n  for (int i = 0; i < 3; i++) {\n    x += i;\n  }\n  return x;\n}\n"

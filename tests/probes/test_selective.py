@@ -9,9 +9,9 @@ import pytest
 
 from ellora_trust.errors import InputError
 from ellora_trust.stats import group_bootstrap, paired_bootstrap
-from probes.aurc import aurc, coverage_at_risk, e_aurc, optimal_aurc, risk_at_coverage
-from probes.selective import RiskCoverage, risk_coverage
-from probes.selective_plots import plot_risk_coverage
+from probes.measuring.aurc import aurc, coverage_at_risk, e_aurc, optimal_aurc, risk_at_coverage
+from probes.measuring.selective import RiskCoverage, risk_coverage
+from probes.reporting.selective_plots import plot_risk_coverage
 
 
 def graded(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -21,12 +21,12 @@ from ellora_trust.store import Activations
 from ellora_trust.tasks.aliasing.task import AliasingTask
 from ellora_trust.tasks.base import Example, Outcome
 from probes import ErrorProbe
-from probes.certificate import Certificate
-from probes.certification import certificate_config, certify_held_out, group_hash, hold_out_groups
-from probes.guarantee import certify_probe
-from probes.job import Fitting, ProbeJob
-from probes.run_folder import RunFolder
+from probes.guarantee.certificate import Certificate
+from probes.guarantee.certification import certificate_config, certify_held_out, group_hash, hold_out_groups
+from probes.guarantee.certify import certify_probe
 from probes.steps import eval_step, extract_step, fit_step, label_step, report_step, run_job, stored_job
+from probes.steps.job import Fitting, ProbeJob
+from probes.steps.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

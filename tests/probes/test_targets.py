@@ -15,10 +15,10 @@ from ellora_trust.labeling import Labelled
 from ellora_trust.stats import auroc
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
-from probes.rows import Rows
-from probes.selection import Settings
-from probes.success_rate import evaluate_rate
-from probes.targets import Counts, evaluate_kinds, one_vs_rest
+from probes.fitting.rows import Rows
+from probes.fitting.selection import Settings
+from probes.fitting.success_rate import evaluate_rate
+from probes.fitting.targets import Counts, evaluate_kinds, one_vs_rest
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=12)
 KINDS = [Outcome.CORRECT, Outcome.WRONG, Outcome.TIMEOUT, Outcome.FLAKY]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ellora_trust.errors import InputError
-from probes.threshold_grid import feasibility, groups_needed
+from probes.guarantee.threshold_grid import feasibility, groups_needed
 
 
 @pytest.mark.parametrize(("risk", "confidence"), [(0.1, 0.95), (0.05, 0.95), (0.2, 0.9), (0.5, 0.5), (0.01, 0.99)])

@@ -16,10 +16,10 @@ from ellora_trust.stats import auroc, group_bootstrap
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes.error_probe import ErrorProbe
-from probes.rows import Rows
-from probes.selection import Settings
-from probes.transfer import LOGPROB, Transfer, leave_one_out, slices, transfer_matrix
-from probes.transfer_plots import plot_transfer, transfer_figure
+from probes.fitting.rows import Rows
+from probes.fitting.selection import Settings
+from probes.measuring.transfer import LOGPROB, Transfer, leave_one_out, slices, transfer_matrix
+from probes.reporting.transfer_plots import plot_transfer, transfer_figure
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=12)
 

@@ -1,0 +1,1 @@
+"""Fitting: linear predictors of every layer and position, chosen inside the training groups."""

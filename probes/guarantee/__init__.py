@@ -1,0 +1,1 @@
+"""Guarantee: a threshold under which the share of wrong answers is bounded."""

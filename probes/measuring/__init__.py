@@ -1,0 +1,1 @@
+"""Measuring: how well errors are predicted, beside baselines and controls, with intervals."""

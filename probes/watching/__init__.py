@@ -1,0 +1,1 @@
+"""Watching: the predictor attached to inference, its policies and risk maps."""
