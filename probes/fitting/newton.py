@@ -1,8 +1,8 @@
 """Exact L2-regularised logistic regression on all features, for many strengths and labelings of one set at once.
 
 `probes.fitting.linear` fits on a few whitened components, which is what a small labelled set carries. This fits on
-every standardised feature and runs until the gradient vanishes: for thousands of rows, where components throw signal away,
-and for shares of wrong answers instead of verdicts.
+every standardised feature and runs until the gradient vanishes: for thousands of rows, where components throw signal
+away, and for shares of wrong answers instead of verdicts.
 
     fits = fit_exact(x, labels, strengths=(0.001, 0.01))       # x: (n_candidates, n, d), labels: (n_labelings, n)
     fits.predict(x_new)                                        # (n_candidates, n_strengths, n_labelings, n_new)
