@@ -55,6 +55,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/answer.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/attach.py
+	$(BIN)/python benchmarks/probe_fit.py
 
 clean:
 	rm -rf build dist *.egg-info runs
