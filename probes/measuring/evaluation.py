@@ -240,4 +240,10 @@ def _by_site(candidates: Candidates, quality: list[float]) -> dict[str, list[tup
     found: dict[str, list[tuple[str, float]]] = {}
     for (site, position), value in zip(candidates.keys, quality, strict=True):
         found.setdefault(position, []).append((site, value))
-    return found
+    return {position: sorted(values, key=lambda pair: _depth(pair[0])) for position, values in found.items()}
+
+
+def _depth(site: str) -> tuple[bool, str, list[int]]:
+    """Order of sites in a figure; a store lists them by name, where layer 10 comes before layer 2."""
+    kind, *numbers = site.split(".")
+    return kind != "embed", kind, [int(number) for number in numbers if number.isdigit()]

@@ -233,3 +233,13 @@ def test_an_unfitted_probe_and_a_wrong_width_are_refused():
         probe.predict(np.zeros((2, 3)))
     with pytest.raises(InputError, match="score needs groups="):
         probe.score(np.zeros((2, 24)), [0, 1])
+
+
+def test_figures_list_sites_by_depth_however_the_store_lists_them() -> None:
+    from probes.fitting.selection import Candidates
+    from probes.measuring.evaluation import _by_site
+
+    sites = ["resid.10", "resid.2", "embed", "resid.0"]
+    candidates = Candidates([(site, "answer") for site in sites], torch.zeros(4, 2, 3))
+    shown = _by_site(candidates, [0.1, 0.2, 0.3, 0.4])["answer"]
+    assert shown == [("embed", 0.3), ("resid.0", 0.4), ("resid.2", 0.2), ("resid.10", 0.1)]
