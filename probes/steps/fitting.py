@@ -24,6 +24,7 @@ from probes.measuring.result import Evaluation
 from probes.steps.clock import Clock
 from probes.steps.job import ProbeJob
 from probes.steps.run_folder import Run, RunFolder, named_tasks
+from probes.watching.shift import describe_scores
 
 Say = Callable[[str], None]
 ONLY_PROMPT = "prompt_end"
@@ -124,7 +125,8 @@ def _fit(folder: RunFolder, run: Run, name: str, job: ProbeJob, say: Say) -> Fit
     if fitting.certify is not None:
         certificate = certify_held_out(probe, kept, held, risk=fitting.certify, seed=job.seed)
         config |= certificate_config(certificate)
-    data = data_record(labelled, kept, ~held) | {"reads": _reads(probe)}
+    scores = describe_scores(probe.decision(features[probe.site_, probe.position_]))
+    data = data_record(labelled, kept, ~held) | {"reads": _reads(probe), "scores": scores}
     probe.save(folder.probe(name), model=run.model, data=data, metrics=_known_metrics(folder, name), config=config)
     return Fitted(probe, certificate)
 

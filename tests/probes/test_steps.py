@@ -92,6 +92,13 @@ def test_a_predictor_carries_the_evaluation_whichever_came_first(folder: RunFold
     assert read_description(folder.probe("answers")).metrics == before
 
 
+def test_a_predictor_knows_the_scores_of_the_answers_it_was_fitted_on(whole: RunFolder):
+    artifact = whole.artifact("answers")
+    assert artifact is not None
+    assert artifact.data["scores"]["n"] == artifact.data["n"]
+    assert artifact.data["scores"]["sd"] > 0
+
+
 def test_labels_come_back_as_they_were(whole: RunFolder, job: ProbeJob):
     labelled = whole.read_labels("answers", activations=True)
     assert labelled.content_hash() == whole.run().tasks["answers"].sha256
