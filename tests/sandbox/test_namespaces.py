@@ -187,7 +187,9 @@ def test_the_environment_is_what_was_given_and_nothing_else(view: dict[str, Any]
     assert view["environment"] == {**base, "GIVEN": "ä b\n", "PWD": "/tmp"}  # the shell adds the last one
     assert view["cwd"] == "/tmp"
     assert view["descriptors"] == [0, 1, 2, 3]  # the fourth lists them
-    assert view["ignored"] == 0  # Python ignores SIGPIPE, and what follows it must not
+    # Python ignores SIGPIPE, and what follows it must not. Signals 32 and 33 belong to the C library, which lets nobody
+    # change them, so what this process was started with comes through.
+    assert view["ignored"] & ~(3 << 31) == 0
 
 
 @pytest.mark.parametrize(("way", "status"), [("leave", "ok"), ("wait", "timeout"), ("eat", "memory")])
