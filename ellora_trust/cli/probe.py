@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ellora_trust.cli import probe_compare, probe_plan, probe_recalibrate, probe_steps
 from ellora_trust.cli import probe_options as options
-from ellora_trust.cli import probe_plan, probe_recalibrate, probe_steps
 
 if TYPE_CHECKING:
     from probes.steps import JobResult
@@ -21,6 +21,8 @@ app.command("eval")(probe_steps.evaluate)
 app.command("report")(probe_steps.report)
 app.command("recalibrate")(probe_recalibrate.recalibrate)
 app.command("plan")(probe_plan.plan)
+app.command("transfer")(probe_compare.transfer)
+app.command("readouts")(probe_compare.readouts)
 
 
 @app.callback()

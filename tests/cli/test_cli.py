@@ -305,6 +305,23 @@ def test_unsafe_runs_are_recorded_with_the_results(tmp_path: Path):
     assert task.oracle()["isolation"] == UNSAFE
 
 
+def test_answers_are_compared_across_slices_and_readouts(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if len(e.prompt) % 3 else Outcome.CORRECT
+    )
+    made = ("probe", "label", "--model", tiny_folder, "--task", "aliasing", "--limit", 80, "--out", tmp_path)
+    code, _, err = go(*made)
+    assert code == 0, err
+    code, text, err = go("probe", "readouts", "--out", tmp_path, "--json")
+    assert code == 0, err
+    assert {"logistic, one layer", "mass-mean"} <= json.loads(text)["aliasing"]["readouts"]["auroc"].keys()
+    code, text, err = go("probe", "transfer", "--by", "hops", "--out", tmp_path, "--json")
+    assert code == 0, err
+    assert json.loads(text)["tested"] == ["1", "2", "3", "4"]
+    assert (tmp_path / "transfer-aliasing-hops.png").stat().st_size > 1000
+    assert "transfer needs at least two" in go("probe", "transfer", "--out", tmp_path)[2]
+
+
 def test_plan_says_how_many(go):
     code, text, _ = go("probe", "plan", "--base-rate", 0.3, "--json")
     assert code == 0
