@@ -16,6 +16,20 @@ _PRECISION = 1e-3
 _MAX_PRODUCTS = 300
 
 
+def _eigen(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and vectors of z'z, float32.
+
+    In float32 LAPACK now and then gives up where most eigenvalues are zero, as for embeddings of a few tokens; float64
+    takes twice the time and does not.
+    """
+    single = z.to(torch.float32)
+    try:
+        values, vectors = torch.linalg.eigh(single.T @ single)
+    except torch.linalg.LinAlgError:
+        values, vectors = torch.linalg.eigh(z.T @ z)
+    return values.to(torch.float32), vectors.to(torch.float32)
+
+
 class Curvature:
     """Solves with the Hessians of all fits, in float32: a step only has to point well, the caller's float64 decides.
 
@@ -27,7 +41,7 @@ class Curvature:
     def __init__(self, z: Tensor, penalty: Tensor):
         self._z = z.to(torch.float32)
         self._penalty = penalty.to(torch.float32)
-        eigenvalues, self._vectors = torch.linalg.eigh(self._z.T @ self._z)
+        eigenvalues, self._vectors = _eigen(z)
         self._eigenvalues = eigenvalues.clamp_min(0)
 
     def solve(self, bend: Tensor, gradient: Tensor, rows: Tensor) -> Tensor:

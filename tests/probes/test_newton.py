@@ -153,3 +153,21 @@ def test_bad_input_is_one_clear_sentence(change: dict, message: str):
     given = {"x": x, "labels": labels, "strengths": STRENGTHS, **change}
     with pytest.raises(InputError, match=message):
         fit_exact(**given)
+
+
+def test_a_failing_decomposition_in_float32_is_made_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    from probes.fitting import newton_step
+
+    real = torch.linalg.eigh
+    z = torch.randn(50, 2, dtype=torch.float64) @ torch.randn(2, 12, dtype=torch.float64)
+    right = newton_step._eigen(z)[0]
+
+    def gives_up(matrix: torch.Tensor):
+        if matrix.dtype is torch.float32:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return real(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", gives_up)
+    again = newton_step._eigen(z)[0]
+    assert again.dtype is torch.float32
+    assert torch.allclose(again, right, atol=1e-3 * float(right.max()))
