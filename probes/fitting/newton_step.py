@@ -25,7 +25,7 @@ def _eigen(z: Tensor) -> tuple[Tensor, Tensor]:
     single = z.to(torch.float32)
     try:
         values, vectors = torch.linalg.eigh(single.T @ single)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not exported
         values, vectors = torch.linalg.eigh(z.T @ z)
     return values.to(torch.float32), vectors.to(torch.float32)
 
