@@ -23,6 +23,7 @@ app.command("recalibrate")(probe_recalibrate.recalibrate)
 app.command("plan")(probe_plan.plan)
 app.command("transfer")(probe_compare.transfer)
 app.command("readouts")(probe_compare.readouts)
+app.command("rate")(probe_compare.rate)
 
 
 @app.callback()
@@ -40,6 +41,9 @@ def probe(
     dtype: options.Dtype = None,
     device: options.Device = None,
     only_prompt: options.OnlyPrompt = False,
+    samples: options.Samples = 1,
+    temperature: options.Temperatures = None,
+    opinion: options.Opinion = None,
     calibration: options.Calibration = "platt",
     risk: options.Risk = 0.1,
     certify: options.Certify = None,
@@ -52,8 +56,10 @@ def probe(
     from ellora_trust.cli.render import print_json, say
     from probes.steps import run_job
 
-    asked = options.Asked(model, task, source, labels, limit, seed, unsafe, format, dtype, device, only_prompt)
-    job = options.job_of(asked, permutations=permutations, calibration=calibration, risk=risk, certify=certify)
+    put = (unsafe, format, dtype, device, only_prompt, samples, temperature)
+    asked = options.Asked(model, task, source, labels, limit, seed, *put)
+    fitting = {"calibration": calibration, "risk": risk, "certify": certify}
+    job = options.job_of(asked, permutations=permutations, opinion=opinion, **fitting)
     result = run_job(job, out, say=say, progress=True)
     if json:
         fitted = {name: one.sentence() for name, one in result.fitted.items()}

@@ -1,4 +1,4 @@
-"""`ellora-trust probe transfer` and `probe readouts`: other data and other readouts, from a run folder's answers."""
+"""`ellora-trust probe transfer`, `readouts`, `rate`: other data, readouts, targets, from a run folder's answers."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ def readouts(task: options.Tasks = None, out: options.Out = Path("runs/probe"), 
             rows = [[kind, str(score.auroc)] for kind, score in kinds.found.items()]
             print_table(f"{name}, by kind of error", ("outcome", "AUROC against the rest"), rows)
     write_json(found, out / "readouts.json")
+    if json:
+        print_json(found)
+
+
+def rate(task: options.Tasks = None, out: options.Out = Path("runs/probe"), json: options.Json = False) -> None:
+    """Predict the share of wrong samples of each question, from a folder labelled with --samples above 1."""
+    from ellora_trust.cli.render import print_json, print_table
+    from ellora_trust.report import write_json
+    from probes.fitting.success_rate import evaluate_rate
+    from probes.steps.sampling import questions
+
+    found = {}
+    for name, labelled in _labelled(out, task).items():
+        score = evaluate_rate(labelled, questions(labelled))
+        found[name] = score.to_dict()
+        if not json:
+            print_table(f"{name}: {len(score.rate)} questions", ("figure", "probe", "baseline"), score.table())
+    write_json(found, out / "rate.json")
     if json:
         print_json(found)
 

@@ -24,6 +24,11 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...")]
 OnlyPrompt = Annotated[
     bool, typer.Option("--watch-only-prompt", help="Read the end of the prompt only: needs no token of the answer.")
 ]
+Samples = Annotated[int, typer.Option(help="Answers to each question at each temperature.")]
+Temperatures = Annotated[
+    list[float] | None, typer.Option("--temperature", help="0 is greedy; may be given several times.")
+]
+Opinion = Annotated[str | None, typer.Option(help="An independent model whose opinion of the answers is a baseline.")]
 Permutations = Annotated[int, typer.Option(help="Label permutations of the control.")]
 Calibration = Annotated[str, typer.Option(help="platt, or isotonic (1,000 rows or more).")]
 Risk = Annotated[float, typer.Option(help="Share wrong, 0..1, at which coverage is stated.")]
@@ -50,6 +55,8 @@ class Asked:
     dtype: str | None
     device: str | None
     only_prompt: bool
+    samples: int = 1
+    temperatures: list[float] | None = None
 
 
 def job_of(
@@ -59,10 +66,12 @@ def job_of(
     calibration: str = "platt",
     risk: float = 0.1,
     certify: float | None = None,
+    opinion: str | None = None,
 ) -> ProbeJob:
     """Return the job, and warn where programs will run without isolation."""
     from ellora_trust.cli.render import say
     from probes.steps.job import ProbeJob
+    from probes.steps.sampling import Sampling
 
     if asked.unsafe:
         say("WARNING: --unsafe-no-isolation: what the model writes runs with your rights; the results say so")
@@ -79,6 +88,8 @@ def job_of(
         device=asked.device,
         only_prompt=asked.only_prompt,
         fitting=fitting_of(calibration, risk, certify),
+        sampling=Sampling(asked.samples, tuple(asked.temperatures or (0.0,))),
+        opinion=opinion,
     )
     return job if permutations is None else replace(job, permutations=permutations)
 

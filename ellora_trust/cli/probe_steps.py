@@ -30,6 +30,8 @@ def label(
     dtype: options.Dtype = None,
     device: options.Device = None,
     only_prompt: options.OnlyPrompt = False,
+    samples: options.Samples = 1,
+    temperature: options.Temperatures = None,
     out: options.Out = Path("runs/probe"),
     again: options.Again = False,
     json: options.Json = False,
@@ -39,7 +41,8 @@ def label(
     from probes.steps import label_step
     from probes.steps.run_folder import RunFolder
 
-    asked = options.Asked(model, task, source, labels, limit, seed, unsafe, format, dtype, device, only_prompt)
+    put = (unsafe, format, dtype, device, only_prompt, samples, temperature)
+    asked = options.Asked(model, task, source, labels, limit, seed, *put)
     run = label_step(options.job_of(asked), RunFolder(out), again=again, say=say, progress=True)
     _print_run(run, out, json)
 
@@ -88,6 +91,7 @@ def evaluate(
     permutations: options.Permutations = 60,
     calibration: options.Calibration = "platt",
     risk: options.Risk = 0.1,
+    opinion: options.Opinion = None,
     out: options.Out = Path("runs/probe"),
     again: options.Again = False,
     json: options.Json = False,
@@ -100,7 +104,8 @@ def evaluate(
     folder = RunFolder(out)
     job = stored_job(folder)
     fitting = options.fitting_of(calibration, risk, job.fitting.certify)
-    found = eval_step(folder, replace(job, permutations=permutations, fitting=fitting), again=again, say=say)
+    asked = replace(job, permutations=permutations, fitting=fitting, opinion=opinion or job.opinion)
+    found = eval_step(folder, asked, again=again, say=say)
     if json:
         print_json({"out": str(out), "tasks": [one.to_dict() for one in found]})
         return

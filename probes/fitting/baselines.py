@@ -6,7 +6,7 @@ tfidf_scores(prompts, wrong, folds)               # out-of-fold scores of a bag 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -71,13 +71,16 @@ def tfidf_scores(prompts: Sequence[str], wrong: np.ndarray, folds: np.ndarray) -
     return scores
 
 
-def baseline_scores(labelled: Labelled, wrong: np.ndarray, folds: np.ndarray) -> dict[str, np.ndarray]:
+def baseline_scores(
+    labelled: Labelled, wrong: np.ndarray, folds: np.ndarray, *, opinion: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Return risk scores of every baseline on rows given by `folds`, name -> (n,).
 
     Args:
         labelled: Only its decided rows, in order.
         wrong: (n,) bool.
         folds: Outer fold of each row, the probe's own.
+        opinion: An independent model's, name -> (n,), as `Opinion.columns` gives it.
     """
     confidence, lengths = confidence_columns(labelled), length_columns(labelled)
     scores = dict(confidence)
@@ -89,4 +92,4 @@ def baseline_scores(labelled: Labelled, wrong: np.ndarray, folds: np.ndarray) ->
     # Some answers are nearly always right (a type, a number): a predictor may know no more than that.
     answered = [f"{p} ANSWER {g.text}" for p, g in zip(prompts, labelled.generations, strict=True)]
     scores[TFIDF_ANSWER] = tfidf_scores(answered, wrong, folds)
-    return scores
+    return scores | dict(opinion or {})

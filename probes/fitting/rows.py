@@ -21,7 +21,7 @@ from ellora_trust.labeling import Labelled
 from probes.error_probe import checked_labels
 from probes.fitting.baselines import confidence_columns
 from probes.fitting.selection import Candidates, Key
-from probes.measuring.evaluation import refuse_split_duplicates, subset
+from probes.measuring.subset import refuse_split_duplicates, subset
 
 
 @dataclass(frozen=True)

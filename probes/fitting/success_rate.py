@@ -36,7 +36,9 @@ class RateScore:
 
     Attributes:
         auroc: Of each sample's outcome; all samples of a problem have one score.
+        baseline_auroc: The same of the problem's mean log-probability over its samples; None where it is not known.
         spearman: Rank correlation of score and share of wrong samples, over problems; 0 is chance.
+        baseline_spearman: The same of that mean log-probability.
         squared_error: Mean of (risk - share)^2 over problems, [0, 1].
         baseline_error: The same of the training problems' overall share, which knows nothing of the problem.
         chosen: (site, position) of each outer fold.
@@ -46,7 +48,9 @@ class RateScore:
     """
 
     auroc: Estimate
+    baseline_auroc: Estimate | None
     spearman: Estimate
+    baseline_spearman: Estimate | None
     squared_error: Estimate
     baseline_error: Estimate
     chosen: list[str]
@@ -56,6 +60,15 @@ class RateScore:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Return figure, predictor, baseline."""
+        known = [str(one) if one else "not known" for one in (self.baseline_auroc, self.baseline_spearman)]
+        return [
+            ("AUROC of a sample's outcome", str(self.auroc), f"{known[0]} (mean log-probability)"),
+            ("rank correlation with the share wrong", str(self.spearman), f"{known[1]} (mean log-probability)"),
+            ("squared error of the share wrong", str(self.squared_error), f"{self.baseline_error} (overall share)"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -124,9 +137,12 @@ def evaluate_rate(
         chosen.append(" ".join(candidates.keys[key]))
     boot = {"n_resamples": n_resamples}
     rate, home = grouped.rate, groups[first]
+    plain = None if rows.logprob is None else np.bincount(of, rows.logprob) / grouped.counts
     return RateScore(
         group_bootstrap(auroc, (y, scores[of]), groups, **boot),
+        None if plain is None else group_bootstrap(auroc, (y, plain[of]), groups, **boot),
         group_bootstrap(_spearman, (scores, rate), home, **boot),
+        None if plain is None else group_bootstrap(_spearman, (plain, rate), home, **boot),
         group_bootstrap(_squared_error, (risk, rate), home, **boot),
         group_bootstrap(_squared_error, (constant, rate), home, **boot),
         chosen,

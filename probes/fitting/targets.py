@@ -21,7 +21,7 @@ from ellora_trust.tasks.base import Outcome
 from probes.fitting.baselines import confidence_columns, crossfitted
 from probes.fitting.rows import Rows
 from probes.fitting.selection import Settings, grouped_folds, nested_selection, preferred
-from probes.measuring.evaluation import subset
+from probes.measuring.subset import subset
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ result.sentences()                                            # the verdict in w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
 from ellora_trust.stats import auroc, permute_by_group
 from probes.error_probe import checked_labels
@@ -20,6 +19,7 @@ from probes.fitting.baselines import baseline_scores, confidence_columns, length
 from probes.fitting.calibration import Calibration, Method, method_for
 from probes.fitting.combination import combined
 from probes.fitting.linear import centred_decision, pipeline
+from probes.fitting.opinion import Opinion
 from probes.fitting.selection import (
     Candidates,
     Choice,
@@ -34,6 +34,7 @@ from probes.measuring.checks import Checks, check
 from probes.measuring.control import compared, control_labels
 from probes.measuring.held_out import LOGPROB, HeldOut
 from probes.measuring.result import Evaluation, Permutation, Scores
+from probes.measuring.subset import refuse_split_duplicates, subset
 
 N_PERMUTATIONS = 60
 # Each costs as much as a permutation; eight give the mean control AUROC to about +-0.02 at 600 rows.
@@ -68,6 +69,7 @@ def evaluate(
     n_controls: int = N_CONTROLS,
     risk: float = 0.1,
     calibration: Method = "platt",
+    opinion: Opinion | None = None,
     tick: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
     """Score error prediction on a labelled set with activations.
@@ -80,12 +82,15 @@ def evaluate(
         n_controls: Random labelings, one label a group, >= 2.
         risk: Stated share of wrong answers, (0, 1), for coverage at a risk.
         calibration: Of the probe; `isotonic` only where a fold trains on 1,000 rows or more, else `platt`.
+        opinion: What an independent model thinks of these answers, as a baseline.
         tick: Called with the name of each step as it begins.
 
     Raises:
-        InputError: No activations, one class only, too few groups, or one prompt in two groups.
+        InputError: No activations, one class only, too few groups, one prompt in two groups, or an opinion of others.
     """
     settings = settings or Settings()
+    if opinion is not None:
+        opinion.check(labelled)
     rows = np.flatnonzero(labelled.decided)
     kept = subset(labelled, rows)
     candidates = Candidates.stack({key: kept.activations.vectors(*key) for key in kept.activations})
@@ -99,7 +104,8 @@ def evaluate(
     selection = nested_selection(candidates, labels, groups, folds, settings)
     search = _Search(rows, candidates, folds, selection, n_permutations)
     tick("baselines, intervals and checks")
-    held = _held_out(kept, search, y, groups, settings=settings, calibration=calibration)
+    asked = opinion.columns(rows) if opinion is not None else {}
+    held = _held_out(kept, search, y, groups, settings=settings, calibration=calibration, opinion=asked)
     checks = _checks(kept, search, held, risk, _method(calibration, folds))
     return _evaluation(labelled, model_name, search, held, checks)
 
@@ -110,13 +116,21 @@ def _method(calibration: Method, folds: np.ndarray) -> Method:
 
 
 def _held_out(
-    kept: Labelled, search: _Search, y: np.ndarray, groups: np.ndarray, *, settings: Settings, calibration: Method
+    kept: Labelled,
+    search: _Search,
+    y: np.ndarray,
+    groups: np.ndarray,
+    *,
+    settings: Settings,
+    calibration: Method,
+    opinion: Mapping[str, np.ndarray],
 ) -> HeldOut:
     folds, selection = search.folds, search.selection
     probe, risk = _held_out_probe(search, y, settings, _method(calibration, folds))
     confidence = np.stack(list(confidence_columns(kept).values()), 1)
     both, both_risk = combined(probe, selection.inner_scores, confidence, y, folds)
-    return HeldOut(y, groups, probe, risk, both, both_risk, baseline_scores(kept, y, folds))
+    baselines = baseline_scores(kept, y, folds, opinion=opinion)
+    return HeldOut(y, groups, probe, risk, both, both_risk, baselines)
 
 
 def _checks(kept: Labelled, search: _Search, held: HeldOut, risk: float, method: Method) -> Checks:
@@ -126,37 +140,6 @@ def _checks(kept: Labelled, search: _Search, held: HeldOut, risk: float, method:
     confounders = {"length": length_columns(kept), "log-probability": confidence_columns(kept)}
     selectivity = compared(search.selection.labels[picked], scores[picked], held.groups)
     return check(held, confounders, selectivity, risk=risk, calibration_method=method)
-
-
-def subset(labelled: Labelled, rows: np.ndarray) -> Labelled:
-    """Return some rows of a labelled set."""
-    from ellora_trust.store import Activations
-
-    pick = rows.tolist()
-    return Labelled(
-        labelled.name,
-        [labelled.examples[i] for i in pick],
-        [labelled.generations[i] for i in pick],
-        [labelled.outcomes[i] for i in pick],
-        Activations({key: labelled.activations.vectors(*key)[rows] for key in labelled.activations}),
-        labelled.prompt_format,
-        labelled.header,
-    )
-
-
-def refuse_split_duplicates(labelled: Labelled) -> None:
-    """Refuse a set in which one prompt belongs to two groups.
-
-    Raises:
-        InputError: It does.
-    """
-    home: dict[str, str] = {}
-    for example in labelled.examples:
-        if home.setdefault(example.prompt, example.group) != example.group:
-            raise InputError(
-                f"the prompt of example {example.id!r} is in groups {home[example.prompt]!r} and {example.group!r}, "
-                "which leaks its answer between folds; give equal and near-equal prompts one group"
-            )
 
 
 def _permuted(y: np.ndarray, groups: np.ndarray, folds: np.ndarray, n: int, seed: int) -> list[np.ndarray]:

@@ -4,7 +4,9 @@
     leave_one_out(labelled, "template")                     # train on all values of meta["template"] but one
     slices(labelled, "template")                            # what transfer_matrix takes, from one set
 
-No problem is on both sides of a cell: training rows whose group or prompt is tested on are dropped, and counted.
+No problem is on both sides of a cell: training rows whose group or prompt is tested on are dropped, and counted. Where
+that drops most (the same questions at several temperatures), a cell is cross-fitted over groups instead: each part of
+the test rows is scored by a probe that saw neither their value nor their groups.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from ellora_trust.stats import Estimate, auroc, group_bootstrap
 from probes.error_probe import ErrorProbe
 from probes.fitting.rows import Rows, rows_of
 from probes.fitting.selection import Settings, grouped_folds, nested_selection
-from probes.measuring.evaluation import subset
+from probes.measuring.subset import subset
 
 WITHIN = "nested cross-validation"
 LOGPROB = "log-probability (no fit)"
+# Share of training rows that may be dropped before a left-out value is cross-fitted over groups instead.
+MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Cell:
         test: Name of the test set.
         auroc: Bootstrap over the test set's groups; None where it could not be had.
         n_train: Training rows; where the test rows are cross-validated, all rows.
-        n_dropped: Training rows left out because their group or prompt is tested on.
-        site: Where the probe reads, chosen on the training set; empty if there is no single choice.
+        n_dropped: Training rows left out because their group or prompt is tested on; on average, if cross-fitted.
+        site: Where the probe reads, chosen on the training set; if cross-fitted, where each does.
         note: Why there is no AUROC; empty if there is one.
     """
 
@@ -82,11 +86,7 @@ class Transfer:
 
 
 def slices(labelled: Labelled, key: str) -> dict[str, Labelled]:
-    """Split a labelled set by a value of its examples' `meta`.
-
-    Raises:
-        InputError: An example lacks the key, or there is one value only.
-    """
+    """Split a labelled set by a value of its examples' `meta`; each must have the key, with two values or more."""
     values = _values(labelled, key)
     return {value: subset(labelled, np.flatnonzero(values == value)) for value in np.unique(values).tolist()}
 
@@ -132,7 +132,7 @@ def transfer_matrix(
 def leave_one_out(
     labelled: Labelled, key: str, *, settings: Settings | None = None, n_resamples: int = 1000
 ) -> Transfer:
-    """Score each value of `meta[key]` by a probe that has seen all the others, and none of it.
+    """Score each value of `meta[key]` by a probe that has seen all the others, and none of it nor of its groups.
 
     The second row scores the same rows by nested cross-validation within all of them: what the probe reaches when it
     has seen the value. The difference of the rows is what the new value costs.
@@ -151,7 +151,7 @@ def leave_one_out(
     rows = Rows.of(labelled)
     parts = {value: rows.take(at == value) for value in np.unique(at).tolist()}
     rest = f"all but this {key}"
-    cells = [_across((rest, v), rows.take(at != v), part, settings, n_resamples) for v, part in parts.items()]
+    cells = [_left_out((rest, v), rows.take(at != v), part, settings, n_resamples) for v, part in parts.items()]
     scores = _nested_scores(rows, settings)
     for value, part in parts.items():
         estimate, note = _auroc(part, scores[at == value], n_resamples)
@@ -207,6 +207,29 @@ def _across(names: tuple[str, str], train: Rows, test: Rows, settings: Settings,
     key = (probe.site_, probe.position_)
     estimate, note = _auroc(test, probe.decision(test.features[key]), n_resamples)
     return Cell(*names, estimate, len(kept), dropped, " ".join(key), note)
+
+
+def _left_out(names: tuple[str, str], train: Rows, test: Rows, settings: Settings, n_resamples: int) -> Cell:
+    if _shared(train, test).mean() <= MOST:
+        return _across(names, train, test, settings, n_resamples)
+    scores, kept, sites = np.empty(len(test)), [], set()
+    try:
+        folds = grouped_folds(test.wrong.astype(int), test.groups, settings.n_folds, settings.seed)
+        for fold in range(settings.n_folds):
+            part = test.take(folds == fold)
+            seen = train.take(~_shared(train, part))
+            probe = ErrorProbe(settings).fit(seen.features, seen.wrong, seen.groups)
+            decided = probe.decision(part.features[probe.site_, probe.position_])
+            # Folds choose different sites: their scores are pooled in deviations of what each probe was fitted on.
+            unit = probe.decision(seen.features[probe.site_, probe.position_]).std()
+            scores[folds == fold] = decided / (unit if unit > 0 else 1.0)
+            kept.append(len(seen))
+            sites.add(f"{probe.site_} {probe.position_}")
+    except InputError as problem:
+        return Cell(*names, None, len(train), note=str(problem))
+    estimate, note = _auroc(test, scores, n_resamples)
+    n_train = round(float(np.mean(kept)))
+    return Cell(*names, estimate, n_train, len(train) - n_train, "; ".join(sorted(sites)), note)
 
 
 def _shared(train: Rows, test: Rows) -> np.ndarray:

@@ -16,6 +16,7 @@ from probes.measuring.result import Evaluation
 from probes.steps.clock import Clock
 from probes.steps.fitting import record_metrics
 from probes.steps.job import ProbeJob
+from probes.steps.opinion import opinion_step
 from probes.steps.run_folder import RESULTS, Run, RunFolder
 
 Say = Callable[[str], None]
@@ -28,7 +29,7 @@ def eval_step(
 
     Args:
         folder: With labels and activations.
-        job: Its permutations and `fitting` count.
+        job: Its permutations, `fitting` and `opinion` count.
         again: Evaluate although `results.json` is about these answers and settings.
         say: Called with a line at each step.
 
@@ -41,6 +42,7 @@ def eval_step(
         say(f"{folder.path} is evaluated already; --again does it anew")
         return there
     clock, found = Clock(), []
+    opinions = opinion_step(folder, job.opinion, say=say) if job.opinion else {}
     for name in run.tasks:
         labelled = folder.read_labels(name, activations=True)
         result = evaluate(
@@ -49,6 +51,7 @@ def eval_step(
             n_permutations=job.permutations,
             risk=job.fitting.risk,
             calibration=job.fitting.calibration,
+            opinion=opinions.get(name),
             tick=lambda step, name=name: say(f"{name}: {step}"),
         )
         record_metrics(folder, result)
@@ -75,7 +78,8 @@ def _there(folder: RunFolder, run: Run, job: ProbeJob) -> list[Evaluation] | Non
 def _identity(job: ProbeJob) -> dict[str, Any]:
     """What an evaluation depends on beside answers and activations, as JSON gives it back."""
     fitting = {"risk": job.fitting.risk, "calibration": job.fitting.calibration}
-    return {"permutations": job.permutations, **fitting}
+    asked = {"opinion": job.opinion} if job.opinion else {}
+    return {"permutations": job.permutations, **fitting, **asked}
 
 
 def _results(run: Run, job: ProbeJob, found: list[Evaluation]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from probes.error_probe import KIND, ErrorProbe
 from probes.fitting.calibration import MIN_ISOTONIC
 from probes.guarantee.certificate import Certificate
 from probes.guarantee.certification import certificate_config, certify_held_out, group_hashes, hold_out_groups
-from probes.measuring.evaluation import refuse_split_duplicates, subset
 from probes.measuring.result import Evaluation
+from probes.measuring.subset import refuse_split_duplicates, subset
 from probes.steps.clock import Clock
 from probes.steps.job import ProbeJob
 from probes.steps.run_folder import Run, RunFolder, named_tasks

@@ -17,6 +17,7 @@ from ellora_trust.tasks import Task, load_task, reads_source
 from probes.fitting.calibration import Method, method_for
 from probes.measuring.evaluation import N_PERMUTATIONS
 from probes.steps.given import Given, read_labels
+from probes.steps.sampling import Sampling
 
 SITES = ("embed", "resid.*")
 POSITIONS = ("prompt_end", "answer", "answer.last")
@@ -63,6 +64,8 @@ class ProbeJob:
         device: Where; None takes a GPU if there is one.
         only_prompt: Read the end of the prompt only, so that a predictor needs no token of the answer.
         fitting: How predictors are calibrated and certified.
+        sampling: How often and how warmly each question is answered.
+        opinion: An independent model, as for `load`, whose opinion of the answers is a baseline; None asks nobody.
     """
 
     model: str = "smollm2"
@@ -78,12 +81,16 @@ class ProbeJob:
     device: str | None = None
     only_prompt: bool = False
     fitting: Fitting = field(default_factory=Fitting)
+    sampling: Sampling = field(default_factory=Sampling)
+    opinion: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise InputError(f"--limit is {self.limit}; give at least 1 (several hundred for useful intervals)")
         if self.permutations < 2:
             raise InputError(f"--permutations is {self.permutations}; give at least 2 (50 or more to be of use)")
+        if self.labels and self.sampling != Sampling():
+            raise InputError(f"{self.labels} has answers already; --samples and --temperature are for a task")
 
     @property
     def positions(self) -> tuple[str, ...]:

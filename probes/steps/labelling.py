@@ -28,10 +28,11 @@ from probes.steps.clock import Clock
 from probes.steps.given import Given
 from probes.steps.job import SITES, ProbeJob
 from probes.steps.run_folder import Run, RunFolder, TaskRecord
+from probes.steps.sampling import label_samples
 
 Say = Callable[[str], None]
 # What may differ between a run's label and its later steps.
-LATER = ("permutations", "fitting")
+LATER = ("permutations", "fitting", "opinion")
 
 
 def label_step(
@@ -194,15 +195,11 @@ class _Labelling:
         if not isinstance(one, Task):
             given = (one.name, one.examples, one.answers, one.wrong)
             return label_given(model, *given, progress=self.progress, **shared)
-        return label(
-            model,
-            one,
-            limit=self.job.limit,
-            seed=self.job.seed,
-            format=self.job.format,  # pyright: ignore[reportArgumentType]  # render() checks it
-            progress=self.progress,
-            **shared,
-        )
+        shared |= {"limit": self.job.limit, "seed": self.job.seed, "format": self.job.format}
+        sampling = self.job.sampling
+        if not sampling.plain:
+            return label_samples(model, one, sampling, progress=self.progress, **shared)
+        return label(model, one, temperature=sampling.temperatures[0], progress=self.progress, **shared)
 
 
 def _names(recorder: Recorder) -> tuple[list[str], list[str]]:

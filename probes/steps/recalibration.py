@@ -30,7 +30,7 @@ from probes.error_probe import ErrorProbe
 from probes.fitting.calibration import Calibration, Method
 from probes.fitting.selection import grouped_folds
 from probes.guarantee.certification import group_hash, group_hashes
-from probes.measuring.evaluation import subset
+from probes.measuring.subset import subset
 from probes.steps.given import Given
 
 if TYPE_CHECKING:

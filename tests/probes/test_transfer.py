@@ -195,3 +195,49 @@ def test_bad_input_is_one_clear_sentence(three: Transfer):
     bare = Labelled("bare", data.examples, data.generations, data.outcomes)
     with pytest.raises(InputError, match="bare has no activations; label it with sites="):
         leave_one_out(bare, "template")
+
+
+def answered_at(temperatures: tuple[float, ...], *, n: int = 80) -> Labelled:
+    """The same questions answered at each temperature: every group is on both sides."""
+    parts = [labelled(n, axis=0, seed=7 + i) for i in range(len(temperatures))]
+    examples = [
+        Example(f"{e.id}@{t:g}", e.group, e.prompt, meta={"temperature": t})
+        for t, part in zip(temperatures, parts, strict=True)
+        for e in part.examples
+    ]
+    x = torch.cat([part.activations.vectors("resid.0", "answer") for part in parts])
+    return Labelled(
+        "a",
+        examples,
+        [g for part in parts for g in part.generations],
+        [o for part in parts for o in part.outcomes],
+        Activations({("resid.0", "answer"): x}),
+    )
+
+
+def test_a_value_that_shares_all_groups_is_left_out_with_its_groups_part_by_part():
+    found = leave_one_out(answered_at((0.0, 0.5, 1.0)), "temperature", settings=QUICK, n_resamples=100)
+    cell = found.cell("all but this temperature", "0.5")
+    # Four of five folds of the groups, at the two other temperatures.
+    assert (cell.n_train, cell.n_dropped) == (128, 32)
+    assert cell.auroc is not None
+    assert cell.auroc.low > 0.75
+    assert cell.auroc.n == 80
+
+
+def test_parts_never_see_their_own_groups(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[set[str], int]] = []
+    fit = ErrorProbe.fit
+
+    def spied(self, features, wrong, groups=None, **settings):
+        assert groups is not None
+        seen.append((set(np.asarray(groups).tolist()), len(wrong)))
+        return fit(self, features, wrong, groups, **settings)
+
+    monkeypatch.setattr(ErrorProbe, "fit", spied)
+    data = answered_at((0.0, 1.0))
+    leave_one_out(data, "temperature", settings=QUICK, n_resamples=20)
+    everything = set(data.groups.tolist())
+    left_out = [everything - groups for groups, _ in seen[:5]]
+    assert set.union(*left_out) == everything
+    assert sum(len(one) for one in left_out) == len(everything)
