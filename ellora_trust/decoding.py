@@ -199,6 +199,8 @@ def _advance(model: CodeModel, live: list[_Draft], state: State, recorder: Recor
         state.mask = state.mask[keep]
         if recorder is not None:
             recorder.select(keep)
+        if model.batch is not None:
+            model.batch = model.batch.select(kept)
         for observer in model.observers:
             observer.select(kept)
         wanted = [True] * len(live)

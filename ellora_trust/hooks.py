@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
     from ellora_trust.store import Activations
 
-# (activation (batch, tokens, width), index of each token in its text (batch, tokens), -1 in padding) -> activation
-EditFunction = Callable[[Tensor, Tensor], Tensor]
+# (activation (batch, tokens, width), index of each token in its text (batch, tokens), -1 in padding) -> activation,
+# or None to leave it
+EditFunction = Callable[[Tensor, Tensor], Tensor | None]
 
 
 class TokenClock:
@@ -39,11 +40,13 @@ class TokenClock:
 
     Attributes:
         positions: (batch, tokens) of the running forward; -1 marks padding and finished rows.
+        tokens: Its token ids, (batch, tokens), or its embeddings where it was given those.
         active: Rows that still count, (batch,) bool; None means all.
     """
 
     def __init__(self) -> None:
         self.positions = torch.empty(0, 0, dtype=torch.long)
+        self.tokens = torch.empty(0, 0, dtype=torch.long)
         self.active: Tensor | None = None
         self.on_tick: Callable[[], None] | None = None
 
@@ -54,6 +57,7 @@ class TokenClock:
         tokens = kwargs.get("input_ids", args[0] if args else None)
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         batch, length = tokens.shape[:2]
+        self.tokens = tokens
         self.positions = self._positions(batch, length, kwargs).to(tokens.device)
         if self.active is not None:
             self.positions = torch.where(self.active[:, None], self.positions, -1)
@@ -81,7 +85,7 @@ def edit(model: CodeModel, edits: Mapping[str | Site, EditFunction]) -> Iterator
         model: The model whose forwards are edited, also those of its own `generate`.
         edits: Site name (with `*` for every layer) to a function of (activation, positions): the activation is
             (batch, tokens, width), the positions are (batch, tokens), each token's 0-based index in its own text and
-            -1 in padding. The function returns a tensor of the activation's shape.
+            -1 in padding. The function returns a tensor of the activation's shape, or None to leave it as it is.
 
     Raises:
         InputError: An unknown site; or, during a forward, a function that returns another shape.
@@ -95,11 +99,13 @@ def edit(model: CodeModel, edits: Mapping[str | Site, EditFunction]) -> Iterator
         yield
 
 
-def _editor(site: Site, function: EditFunction, clock: TokenClock) -> Callable[[Tensor], Tensor]:
-    def visitor(hidden: Tensor) -> Tensor:
+def _editor(site: Site, function: EditFunction, clock: TokenClock) -> Callable[[Tensor], Tensor | None]:
+    def visitor(hidden: Tensor) -> Tensor | None:
         # Some families flatten batch and tokens before their MLP.
         shaped = hidden.reshape(*clock.positions.shape, hidden.shape[-1])
         new = function(shaped, clock.positions)
+        if new is None:
+            return None
         if new.shape != shaped.shape:
             raise InputError(
                 f"the edit at {site} returned shape {tuple(new.shape)}; it must return {tuple(shaped.shape)}, the "

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ellora_trust.batching import Row, common_prefix, pad_left
 from ellora_trust.hooks import Partial, Recorder
+from ellora_trust.layout import Batch, running
 from ellora_trust.positions import OPEN_END, token_ranges
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class SharedPrefix:
                 return cls([])
             recorder.start(seen[:1])
         ids = rows[0].ids[:n_shared]
-        state = forward(model, [ids], keep_logits=0, use_cache=True)
+        with running(model, Batch.of(rows[:1], [0])):
+            state = forward(model, [ids], keep_logits=0, use_cache=True)
         return cls(ids, state.cache, recorder.partial() if recorder is not None else None)
 
 

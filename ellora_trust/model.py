@@ -21,6 +21,7 @@ from ellora_trust import fingerprint
 from ellora_trust.architecture import Architecture, discover
 from ellora_trust.decoding import Decoding, Generation
 from ellora_trust.errors import InputError
+from ellora_trust.layout import Batch
 from ellora_trust.observer import Observer
 from ellora_trust.positions import Passage
 from ellora_trust.runs import run
@@ -61,6 +62,8 @@ class CodeModel:
         source: Folder its weights came from, if they lie in one.
         token_budget: Padded tokens in a batch.
         observers: Who looks on while it generates.
+        batch: The prompts that the running forward works on; None outside of a run.
+        may_share_prefixes: Off while something treats the first tokens of two prompts differently.
     """
 
     name: str
@@ -70,6 +73,8 @@ class CodeModel:
     token_budget: int = TOKEN_BUDGET
     arch: Architecture = field(init=False)
     observers: list[Observer] = field(default_factory=list, init=False)
+    batch: Batch | None = field(default=None, init=False)
+    may_share_prefixes: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         from ellora_trust.validation import validate
@@ -131,8 +136,11 @@ class CodeModel:
     def shares_prefixes(self, n_tokens: int) -> bool:
         """Whether keys and values of the first tokens may be computed once and padded after.
 
-        Not in models with a recurrent state or with a sliding window that the prefix would fill.
+        Not in models with a recurrent state or with a sliding window that the prefix would fill, nor while
+        `may_share_prefixes` is off.
         """
+        if not self.may_share_prefixes:
+            return False
         config = self.hf.config.get_text_config(decoder=True)
         kinds = set(getattr(config, "layer_types", None) or [])
         if not kinds <= {"full_attention", "sliding_attention"}:

@@ -21,6 +21,7 @@ from ellora_trust.decoding import Decoding, Generation, generate_batch, score_as
 from ellora_trust.errors import InputError
 from ellora_trust.hooks import Recorder
 from ellora_trust.inference import SharedPrefix, forward, start_recorder
+from ellora_trust.layout import Batch, running
 from ellora_trust.positions import Passage
 from ellora_trust.progress import Progress
 from ellora_trust.store import Activations, ActivationStore, Key, Values
@@ -155,6 +156,10 @@ class _Work:
         return [generations[i] for i in sorted(generations)], values
 
     def _batch(self, rows: list[Row], numbers: list[int]) -> list[Generation]:
+        with running(self.model, Batch.of(rows, numbers)):
+            return self._forward(rows, numbers)
+
+    def _forward(self, rows: list[Row], numbers: list[int]) -> list[Generation]:
         assert self.prefix is not None, "shard() computes it"
         if self.decoding:
             return generate_batch(self.model, rows, self.decoding, self.prefix, recorder=self.recorder, numbers=numbers)
