@@ -56,77 +56,102 @@ for (
     setattr(Opaque, f"__{_name}__", _refuse)
 
 
-def main():
-    parent_nonce, solver_nonce, names = (sys.stdin.readline().strip() for _ in range(3))
-    tests = sys.stdin.read()
-    requests = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
-    replies = os.fdopen(int(sys.argv[2]), "rb")
-    verdict = os.fdopen(int(sys.argv[3]), "wb", buffering=0)
-    index = 0
+class Solver:
+    """The program under test, at the other end of two descriptors; replies carry its nonce and a running number."""
 
-    def answer():
-        nonlocal index
+    def __init__(self, requests, replies, nonce):
+        self.requests = os.fdopen(requests, "wb", buffering=0)
+        self.replies = os.fdopen(replies, "rb")
+        self.nonce = nonce
+        self.index = 0
+
+    def load(self):
+        """Tell it to load the program; the first reply says whether that went well."""
+        self.requests.write(self.nonce.encode() + b"\n")
+        return self.answer()
+
+    def answer(self):
         try:
-            reply = json.loads(replies.readline())
-            if reply["nonce"] != solver_nonce or reply["index"] != index:
+            reply = json.loads(self.replies.readline())
+            if reply["nonce"] != self.nonce or reply["index"] != self.index:
                 raise Ended("a reply that nobody asked for")
         except (ValueError, KeyError, TypeError) as error:
             raise Ended("the program ended") from error
-        index += 1
+        self.index += 1
         return reply
 
-    def proxy(name):
-        def call(*arguments, **keywords):
-            if keywords:
-                raise Cannot("keyword arguments")
-            try:
-                line = values.dumps([name, list(arguments)])
-            except (values.Unsupported, RecursionError) as error:
-                raise Cannot(str(error)) from error
-            try:
-                requests.write(line.encode() + b"\n")
-            except OSError as error:
-                raise Ended("the program ended") from error
-            reply = answer()
-            if reply.get("error") == "Unsupported":
-                return Opaque()
-            if "error" in reply:
-                raise _raised(reply)
-            try:
-                return values.loads(reply["value"])
-            except (ValueError, TypeError) as error:
-                raise Ended("a reply that is no value") from error
-
-        call.__name__ = name
-        return call
-
-    def decided():
+    def ask(self, line):
         try:
-            requests.write(solver_nonce.encode() + b"\n")
-            loaded = answer()
-        except (OSError, Ended):
-            return "crash", "the program ended while it was loaded"
-        if "error" in loaded:
-            return ("build_error" if loaded["stage"] == "compile" else "crash"), str(loaded["error"])
-        namespace = {"__name__": "tests", **{name: proxy(name) for name in names.split()}}
-        try:
-            exec(compile(tests, "tests.py", "exec"), namespace)
-        except Cannot as error:
-            return "undecided", str(error)
-        except Ended as error:
-            return "crash", str(error)
-        except Raised as error:
-            if error.stage == "missing":
-                return "build_error", "the function is not defined"
-            return "crash", error.kind
-        except NameError as error:
-            return "undecided", f"the tests need {error}"
-        except BaseException as error:
-            return "wrong", f"{type(error).__name__}: {error}"[:300]
-        return "correct", ""
+            self.requests.write(line.encode() + b"\n")
+        except OSError as error:
+            raise Ended("the program ended") from error
+        return self.answer()
 
-    outcome, detail = decided()
-    verdict.write(json.dumps({"nonce": parent_nonce, "outcome": outcome, "detail": detail}).encode() + b"\n")
+
+def proxy(solver, name):
+    """Stand in for a function that lives in the other sandbox."""
+
+    def call(*arguments, **keywords):
+        if keywords:
+            raise Cannot("keyword arguments")
+        try:
+            line = values.dumps([name, list(arguments)])
+        except (values.Unsupported, RecursionError) as error:
+            raise Cannot(str(error)) from error
+        return _result(solver.ask(line))
+
+    call.__name__ = name
+    return call
+
+
+def _result(reply):
+    if reply.get("error") == "Unsupported":
+        return Opaque()
+    if "error" in reply:
+        raise _raised(reply)
+    try:
+        return values.loads(reply["value"])
+    except (ValueError, TypeError) as error:
+        raise Ended("a reply that is no value") from error
+
+
+def decided(solver, names, tests):
+    """Load the program, run the tests on its functions, and return outcome and detail."""
+    try:
+        loaded = solver.load()
+    except (OSError, Ended):
+        return "crash", "the program ended while it was loaded"
+    if "error" in loaded:
+        return ("build_error" if loaded["stage"] == "compile" else "crash"), str(loaded["error"])
+    return _tested(tests, {"__name__": "tests", **{name: proxy(solver, name) for name in names.split()}})
+
+
+def _tested(tests, namespace):
+    try:
+        exec(compile(tests, "tests.py", "exec"), namespace)
+    except Cannot as error:
+        return "undecided", str(error)
+    except Ended as error:
+        return "crash", str(error)
+    except Raised as error:
+        if error.stage == "missing":
+            return "build_error", "the function is not defined"
+        return "crash", error.kind
+    except NameError as error:
+        return "undecided", f"the tests need {error}"
+    except BaseException as error:
+        return "wrong", f"{type(error).__name__}: {error}"[:300]
+    return "correct", ""
+
+
+def main():
+    parent_nonce, solver_nonce, names = (sys.stdin.readline().strip() for _ in range(3))
+    tests = sys.stdin.read()
+    requests, replies, verdict = (int(descriptor) for descriptor in sys.argv[1:4])
+    outcome, detail = decided(Solver(requests, replies, solver_nonce), names, tests)
+    line = json.dumps({"nonce": parent_nonce, "outcome": outcome, "detail": detail})
+    with os.fdopen(verdict, "wb", buffering=0) as parent:
+        parent.write(line.encode() + b"\n")
 
 
 def _raised(reply):
