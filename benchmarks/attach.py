@@ -1,21 +1,26 @@
 """Generation with an attached probe against the same generation without, in one run, on the same prompts.
 
 Both the library's own `generate` and transformers' are watched, with the `flag` policy and a probe of the whole answer
-(`answer`: it also reads the last token, one step more than plain generation runs). Rounds alternate the order; a row's
-ratio is the median over rounds of watched time divided by plain time in the same round, with the smallest and largest.
-The bar is 1.03. Beside it stand what peers publish of theirs, on other machines and models: not measured here.
+(`answer`: it also reads the last token, one step more than plain generation runs). A round runs watched, plain, plain,
+watched (or the other way round): a machine that slows down during a round then slows both alike. A row's ratio is the
+median over rounds of watched time divided by plain time in the same round, with a 95 % bootstrap interval of that median.
+`processor` is the same of the processor time that this process used, which other programs on the machine disturb less.
+The null row runs plain generation in both places: how far its interval lies around 1 is the noise. The bar is 1.03; `ok`
+means that the whole interval is below it, `MISS` that it is above, `open` that the rounds do not decide. Beside it stand
+what peers publish of theirs, on other machines and models: not measured here.
 
-    python benchmarks/attach.py [--model smollm2] [--batches 1 16] [--new-tokens 64] [--rounds 6]
+    python benchmarks/attach.py [--model smollm2] [--batches 1 16] [--new-tokens 64] [--rounds 15]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 import ellora_trust as et
@@ -36,45 +41,65 @@ def main() -> None:
     model = et.load(args.model)
     probe = made_probe(model)
     print(f"{args.model}, {args.new_tokens} new tokens, {args.rounds} rounds, {torch.get_num_threads()} threads")
-    print(f"{'what':44} {'batch':>5} {'ratio':>6} {'min':>6} {'max':>6} {'plain s':>8} {'bar':>5}")
+    print(
+        f"{'watched / plain':28} {'batch':>5} {'ratio [95 %]':>22} {'processor [95 %]':>22} {'plain s':>8} {'bar':>5}"
+    )
     for batch in args.batches:
-        for name, work in works(model, batch, args.new_tokens).items():
-            ratios, seconds = paired(model, probe, work, args.rounds)
-            verdict = "ok" if statistics.median(ratios) <= BAR else "MISS"
-            print(
-                f"{name:44} {batch:5} {statistics.median(ratios):6.3f} {min(ratios):6.3f} {max(ratios):6.3f} "
-                f"{statistics.median(seconds):8.2f} {verdict:>5}"
-            )
+        made = works(model, batch, args.new_tokens)
+        for name, work in made.items():
+            show(name, batch, paired(work, lambda: attach(probe, model), args.rounds))
+        # The same comparison of plain with plain: what the machine does to a ratio that is 1.
+        name, work = next(iter(made.items()))
+        show(f"null: {name}", batch, paired(work, nullcontext, args.rounds))
     for name, (ratio, what) in PUBLISHED.items():
-        print(f"{name:44} {'-':>5} {ratio:>6}   published, not measured here: {what}")
+        print(f"{name:34} {ratio}   published, not measured here: {what}")
 
 
-def paired(model: et.CodeModel, probe: ErrorProbe, work: Work, rounds: int) -> tuple[list[float], list[float]]:
-    """Return watched / plain of each round, and the plain times in seconds."""
+def paired(work: Work, watching: Callable[[], Any], rounds: int) -> np.ndarray:
+    """Return seconds of each round, (rounds, 2, 2): watched and plain, by wall clock and of the processor."""
 
     def watched() -> None:
-        with attach(probe, model):
+        with watching():
             work()
 
-    ratios, plain_times = [], []
+    found = []
     for round_ in range(rounds + 1):
-        # Every other round the other way round: what runs second finds a warmer machine.
-        order = [work, watched] if round_ % 2 else [watched, work]
-        taken = {one: seconds(one) for one in order}
+        # Watched and plain change places within a round, and rounds change which comes first.
+        order = [0, 1, 1, 0] if round_ % 2 else [1, 0, 0, 1]
+        taken = np.zeros((2, 2))
+        for which in order:
+            taken[which] += seconds((watched, work)[which])
         if round_:  # the first round warms up
-            ratios.append(taken[watched] / taken[work])
-            plain_times.append(taken[work])
-    return ratios, plain_times
+            found.append(taken)
+    return np.array(found)
 
 
-def seconds(work: Work) -> float:
+def show(name: str, batch: int, taken: np.ndarray) -> None:
+    """Print the median ratio with its interval, of wall clock and of processor time."""
+    wall, processor = (interval(taken[:, 0, clock] / taken[:, 1, clock]) for clock in (0, 1))
+    verdict = "ok" if wall[2] <= BAR else "MISS" if wall[1] > BAR else "open"
+    cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in (wall, processor)]
+    plain = float(np.median(taken[:, 1, 0])) / 2
+    print(f"{name:28} {batch:5} {cells[0]:>22} {cells[1]:>22} {plain:8.2f} {verdict:>5}", flush=True)
+
+
+def interval(ratios: np.ndarray, n_resamples: int = 2000) -> tuple[float, float, float]:
+    """Median with a 95 % bootstrap interval over rounds."""
+    rng = np.random.default_rng(0)
+    drawn = np.median(rng.choice(ratios, (n_resamples, len(ratios))), 1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def seconds(work: Work) -> tuple[float, float]:
+    """Wall-clock and processor seconds of one run."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
 def made_probe(model: et.CodeModel) -> ErrorProbe:
@@ -101,7 +126,7 @@ def works(model: et.CodeModel, batch: int, n_new: int) -> dict[str, Work]:
         # An end-of-text token would make batches unequally long; both ways are kept from it.
         hf.generate(**inputs, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False, pad_token_id=model.pad_id)
 
-    return {"ellora-trust generate, watched / plain": ours, "transformers generate, watched / plain": transformers}
+    return {"ellora-trust generate": ours, "transformers generate": transformers}
 
 
 def arguments() -> argparse.Namespace:
@@ -109,7 +134,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=15)
     return parser.parse_args()
 
 

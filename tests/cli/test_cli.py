@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import make_model
 
 from ellora_trust import cli
 from ellora_trust.errors import EnvironmentProblem
@@ -320,6 +321,36 @@ def test_answers_are_compared_across_slices_and_readouts(go, tiny_folder: Path, 
     assert json.loads(text)["tested"] == ["1", "2", "3", "4"]
     assert (tmp_path / "transfer-aliasing-hops.png").stat().st_size > 1000
     assert "transfer needs at least two" in go("probe", "transfer", "--out", tmp_path)[2]
+
+
+def test_samples_an_opinion_and_a_temperature_left_out_in_a_run_folder(
+    go, tiny_folder: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(
+        AliasingTask, "decide", lambda self, e, text: Outcome.WRONG if text and ord(text[0]) % 3 else Outcome.CORRECT
+    )
+    judge = make_model("gpt2", seed=3)
+    judge.hf.save_pretrained(tmp_path / "judge")
+    judge.tokenizer.save_pretrained(tmp_path / "judge")
+    out, asked = tmp_path / "run", ("--task", "aliasing", "--limit", 30, "--samples", 2)
+    warm = ("--temperature", 0.7, "--temperature", 1)
+    code, text, err = go("probe", "label", "--model", tiny_folder, *asked, *warm, "--out", out)
+    assert code == 0, err
+    assert "120 answers" in text
+    code, text, err = go("probe", "rate", "--out", out, "--json")
+    assert code == 0, err
+    rate = json.loads(text)["aliasing"]
+    assert len(rate["rate"]) == 60
+    assert rate["baseline_auroc"]["n"] == rate["auroc"]["n"] == 120
+    code, text, err = go("probe", "transfer", "--by", "temperature", "--out", out, "--json")
+    assert code == 0, err
+    assert json.loads(text)["tested"] == ["0.7", "1.0"]
+    code, text, err = go("probe", "eval", "--permutations", 2, "--opinion", tmp_path / "judge", "--out", out)
+    assert code == 0, err
+    assert "opinion of judge (sum)" in text
+    code, _, err = go("probe", "eval", "--permutations", 2, "--opinion", tiny_folder, "--out", out)
+    assert code == 2
+    assert "is the model that answered" in err
 
 
 def test_plan_says_how_many(go):
