@@ -28,7 +28,7 @@ N = 80
 
 @pytest.fixture(scope="module")
 def judge() -> CodeModel:
-    """Another family, with a vocabulary of its own order of rows: its logits have nothing to do with the tiny model's."""
+    """Another family with other random weights."""
     return make_model("gpt2", seed=3)
 
 

@@ -72,7 +72,7 @@ def test_the_rate_is_predicted_from_such_rows_beside_its_baselines(tiny: CodeMod
     assert [by_name[f"e{i}@1.0"] for i in range(40)] == pytest.approx(by_hand)
     assert score.baseline_auroc is not None
     assert score.baseline_auroc.n == 120
-    assert [row[0] for row in score.table()][0] == "AUROC of a sample's outcome"
+    assert score.table()[0][0] == "AUROC of a sample's outcome"
 
 
 def test_settings_that_make_no_sense_are_refused():
