@@ -4,10 +4,10 @@ Both the library's own `generate` and transformers' are watched, with the `flag`
 (`answer`: it also reads the last token, one step more than plain generation runs). A round runs watched, plain, plain,
 watched (or the other way round): a machine that slows down during a round then slows both alike. A row's ratio is the
 median over rounds of watched time divided by plain time in the same round, with a 95 % bootstrap interval of that
-median. `processor` is the same of the processor time that this process used, which other programs disturb less. The null
-row runs plain generation in both places: how far its interval lies around 1 is the noise. The bar is 1.03; `ok` means
-that the whole interval is below it, `MISS` that it is above, `open` that the rounds do not decide. Beside it stands what
-peers publish of theirs, on other machines and models: not measured here.
+median. `processor` is the same of the processor time that this process used, which other programs disturb less. The
+null row runs plain generation in both places: how far its interval lies around 1 is the noise. The bar is 1.03; `ok`
+means that the whole interval is below it, `MISS` that it is above, `open` that the rounds do not decide. Beside it
+stands what peers publish of theirs, on other machines and models: not measured here.
 
     python benchmarks/attach.py [--model smollm2] [--batches 1 16] [--new-tokens 64] [--rounds 15]
 """
