@@ -69,6 +69,11 @@ _TASKS = {
         "a file of prompts in ParEval's format",
         runs=True,
     ),
+    "testbed": _Entry(
+        "testbed.task:TestbedTask",
+        "Finish this function of the testbed's small language; running it decides.",
+        runs=True,
+    ),
     "jsonl": _Entry(
         "jsonl.task:JsonlTask", "Your own questions, with answers, choices or tests.", "your own JSONL file", runs=True
     ),

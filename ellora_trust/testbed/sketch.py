@@ -101,7 +101,8 @@ class Sketch:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What each argument becomes where the function runs."""
-        return self._ordered(self.family.kinds or ("plain",) * len(self.family.params))
+        n_params = len(self.family.params) - ("fixed" in self.names)
+        return self._ordered(self.family.kinds or ("plain",) * n_params)
 
     def _ordered(self, values: Sequence) -> tuple:
         return tuple(reversed(values)) if self.reversed else tuple(values)

@@ -12,6 +12,7 @@ from ellora_trust.testbed.family import Arguments, Family, Names
 LENGTHS = (1000, 7, 1)  # the first is long enough for every thread to get a share
 _LOOP = "for (int {i} = 0; {i} < {n}; {i}++)"
 _PARALLEL = "#pragma omp parallel for"
+_SUM = f"{{T}} {{s}} = 0;\n⟦{_PARALLEL} reduction(+:{{s}})¦{_PARALLEL}⟧\n{_LOOP}"
 _TERMS = (
     ("the {what}", "{a}[{i}]"),
     ("the squares of the {what}", "{a}[{i}] * {a}[{i}]"),
@@ -63,8 +64,8 @@ C = (
         ((_REDUCED, None),),
         "{T}",
         (
-            f"{{T}} {{s}} = 0;\n⟦{_PARALLEL} reduction(+:{{s}})¦{_PARALLEL}⟧\n{_LOOP}\n    {{s}} += {{code}};\nreturn {{s}};",
-            f"{{T}} {{s}} = 0;\n⟦{_PARALLEL} reduction(+:{{s}})¦{_PARALLEL}⟧\n{_LOOP} {{{{\n    {{s}} += {{code}};\n}}}}\nreturn {{s}};",
+            f"{_SUM}\n    {{s}} += {{code}};\nreturn {{s}};",
+            f"{_SUM} {{{{\n    {{s}} += {{code}};\n}}}}\nreturn {{s}};",
         ),
         _summed,
         _arrays,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from ellora_trust.testbed.family import Arguments, Family, Names
 from ellora_trust.testbed.families.python import NUMBERS, WORDS, with_counts
+from ellora_trust.testbed.family import Arguments, Family, Names
 from ellora_trust.testbed.words import FIELDS
 
 # Phrase, the code around the call, and which values are added.
