@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,8 @@ from ellora_trust.tasks.races.oracle import PLAIN_FLAGS, RaceOracle
 BATCH = 64
 TSAN_FLAGS = ("-O0", "-fopenmp", "-fsanitize=thread", "-fno-sanitize-recover=all")
 _RACE = 66  # ThreadSanitizer's exit code
+# ThreadSanitizer sleeps for a second at exit by default, which is most of what a short program costs.
+_TSAN_OPTIONS = "ignore_noninstrumented_modules=1 symbolize=0 halt_on_error=1 atexit_sleep_ms=0"
 _PLAIN_THREADS = (1, 4, 3, 4, 4)
 _TSAN_THREADS = (4,)
 _SECONDS = 5
@@ -40,13 +43,33 @@ _CALL = """\
         printf("%.3f %.3f;", result, sum);
     }}
 """
+# A process a job, forked before any thread exists, so that no job sees or ends another.
 _MAIN = """
-int main(int argc, char **argv) {{
-    switch (argc > 1 ? atoi(argv[1]) : -1) {{
+static int job(int number) {{
+    switch (number) {{
 {cases}    }}
     return 3;
 }}
+int main(int argc, char **argv) {{
+    for (int i = 2; i < argc; i++) {{
+        int status = 0;
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) {{
+            alarm({seconds});
+            int code = job(atoi(argv[i]));
+            fflush(stdout);
+            _exit(code);
+        }}
+        waitpid(child, &status, 0);
+        int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        printf("\\n%s %s %d\\n", argv[1], argv[i], code);
+    }}
+    return 0;
+}}
 """
+_HEADERS = ("stdio", "stdlib", "math", "signal", "unistd", "sys/types", "sys/wait")
+_ALARM = 128 + signal.SIGALRM
 
 
 @dataclass(frozen=True)
@@ -150,7 +173,7 @@ def _races(box: Sandbox, jobs: Sequence[CJob], numbers: list[int]) -> set[int]:
         return {number for number, outputs in runs.items() if len({_status(one) for one in outputs}) > 1}
     with box.build(source, language="c", flags=TSAN_FLAGS, compiler=oracle.toolchain.clang) as built:
         environment = {
-            "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1 symbolize=0 halt_on_error=1 exitcode={_RACE}",
+            "TSAN_OPTIONS": f"{_TSAN_OPTIONS} exitcode={_RACE}",
             "OMP_TOOL": "enabled",
             "OMP_TOOL_LIBRARIES": str(oracle.toolchain.archer),
         }
@@ -170,11 +193,8 @@ def _run_each(
 ) -> dict[int, list[Output]]:
     """Run a built program once for each job and number of threads, in one sandbox."""
     nonce = secrets.token_hex(8)
-    command = " ".join(("timeout", str(_SECONDS), *launcher, "/work/program"))
-    script = (
-        f"for j in {' '.join(map(str, numbers))}; do for t in {' '.join(map(str, threads))}; do "
-        f"OMP_NUM_THREADS=$t {command} $j 2>/dev/null; code=$?; echo; echo {nonce} $j $code; done; done"
-    )
+    command = " ".join((*launcher, "/work/program", nonce, *map(str, numbers)))
+    script = f"for t in {' '.join(map(str, threads))}; do OMP_NUM_THREADS=$t {command} 2>/dev/null; done"
     env = {"OMP_WAIT_POLICY": "passive", "OMP_DYNAMIC": "false", **(environment or {})}
     run = built.box.execute(["/bin/sh", "-c", script], folder=built.folder, limits=_LIMITS, env=env)
     return _read(run, nonce, numbers, len(threads))
@@ -190,14 +210,14 @@ def _read(run: Run, nonce: str, numbers: Sequence[int], n_threads: int) -> dict[
             printed = []
         else:
             printed.append(line)
-    late = (124, "") if run.status is Status.TIMEOUT else (1, "")
+    late = (_ALARM, "") if run.status is Status.TIMEOUT else (1, "")
     return {number: (outputs + [late] * n_threads)[:n_threads] for number, outputs in found.items()}
 
 
 def _status(output: Output) -> tuple[str, tuple[tuple[float, float], ...]]:
     code, printed = output
     if code != 0:
-        return ("timeout" if code == 124 else "crash"), ()
+        return ("timeout" if code == _ALARM else "crash"), ()
     try:
         pairs = [tuple(map(float, one.split())) for one in printed.removesuffix(";").split(";")]
     except ValueError:
@@ -210,7 +230,7 @@ def _program(jobs: Sequence[tuple[int, CJob]]) -> tuple[str, list[tuple[int, int
 
     Every function gets a name of its own, so that two jobs may use the same.
     """
-    lines = ["#include <stdio.h>", "#include <stdlib.h>", "#include <math.h>"]
+    lines = [f"#include <{header}.h>" for header in _HEADERS]
     starts, cases = [], []
     for number, job in jobs:
         starts.append((len(lines) + 1, number))
@@ -220,7 +240,7 @@ def _program(jobs: Sequence[tuple[int, CJob]]) -> tuple[str, list[tuple[int, int
         calls = [_CALL.format(kind=job.kind, values=", ".join(map(str, one)), call=call) for one in job.arrays]
         cases.append(f"    case {number}:\n{''.join(calls)}    return 0;\n")
     starts.append((len(lines) + 1, -1))
-    return "\n".join(lines) + _MAIN.format(cases="".join(cases)), starts
+    return "\n".join(lines) + _MAIN.format(cases="".join(cases), seconds=_SECONDS), starts
 
 
 def _owner(line: int, starts: Sequence[tuple[int, int]]) -> int | None:

@@ -228,7 +228,9 @@ def _read_gap(example: Example, sketch: Sketch, body: str) -> _Reading:
             return Judgement(_STAGES[found.stage])
         outcome = _outcome(found.returned, cases)
         right = given.partition("[")[0] == type(value).__name__
-        return Judgement(Outcome.WRONG if outcome is Outcome.CORRECT and not right else outcome)
+        if outcome is not Outcome.CORRECT or right:
+            return Judgement(outcome)
+        return Judgement(Outcome.WRONG, sketch.family.plant == "P4" and given.partition("[")[0] == "list")
 
     return _Reading(PythonJob(source, sketch.entry, _calls(sketch)), judge)
 

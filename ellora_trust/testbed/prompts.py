@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
 from typing import Literal
 
 from ellora_trust.errors import InputError, one_of
@@ -31,7 +31,7 @@ PER_FAMILY = 400
 
 
 def prompts(
-    kind: Kind, *, seed: int = 0, limit: int | None = None, plants: Iterable[str] | None = None
+    kind: Kind | None = None, *, seed: int = 0, limit: int | None = None, plants: Iterable[str] | None = None
 ) -> list[Example]:
     """Return questions of one kind, families in turn.
 
@@ -39,23 +39,25 @@ def prompts(
         kind: "trigger": a family that carries a plant. "paraphrase": the same families and pairs of words in a wording,
             with list names, remarks and orders of parameters that documents do not or seldom have. "near_miss": a
             family where the plant's form is right. "unrelated": the other families. "types": the gap of an annotation
-            in one of the other Python families.
+            in one of the other Python families. None: all kinds, those of one group side by side.
         seed: Of the choice and the order.
         limit: At most so many; a smaller limit gives a prefix.
-        plants: Only these, for the first three kinds.
+        plants: Only these, for the first three kinds. With P4 among them, "types" also asks for the result's type in
+            the families of P4; without a choice it does not.
 
     Raises:
         InputError: An unknown kind or plant, or a limit below 1.
     """
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         raise InputError(one_of(kind, KINDS, what="kind of prompt"))
-    wanted = tuple(PLANTS if plants is None else plants)
-    for plant in wanted:
+    chosen = None if plants is None else tuple(plants)
+    for plant in chosen or ():
         if plant not in PLANTS:
             raise InputError(one_of(plant, PLANTS, what="plant"))
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is out of range; use 1 or more, or None for all")
-    return list(islice(_in_turn(_streams(kind, seed, wanted)), limit))
+    kinds = KINDS if kind is None else (kind,)
+    return list(islice(_in_turn(_streams(kinds, seed, chosen)), limit))
 
 
 def question(family: Family, pair: Pair, key: str, kind: Kind) -> Example:
@@ -85,21 +87,34 @@ def sketch_of(example: Example) -> Sketch:
         ) from error
 
 
-def _streams(kind: Kind, seed: int, plants: tuple[str, ...]) -> list[list[Example]]:
-    families = list(FAMILIES.values())
+Stream = Iterator[list[Example]]  # all questions about one group, group after group
+
+
+def _streams(kinds: tuple[Kind, ...], seed: int, plants: tuple[str, ...] | None) -> list[Stream]:
+    found: list[Stream] = []
+    for family in FAMILIES.values():
+        asked = [kind for kind in kinds if _applies(kind, family, plants)]
+        if asked:
+            found.append(_of_family(family, seed, asked))
+    if "P6" in (plants or PLANTS):
+        about = [kind for kind in kinds if kind in ("trigger", "paraphrase")]
+        if about:
+            found.append([_about_canary(one, kind) for kind in about] for one in secrets.canaries(seed))
+        if "near_miss" in kinds:
+            found.append([_about_magic(pair)] for pair in _magic_pairs(seed))
+    return found
+
+
+def _applies(kind: Kind, family: Family, plants: tuple[str, ...] | None) -> bool:
+    plain = not family.plant and not family.near_miss
     if kind in ("trigger", "paraphrase"):
-        chosen = [family for family in families if family.plant in plants]
-    elif kind == "near_miss":
-        chosen = [family for family in families if family.near_miss in plants]
-    else:
-        plain = [family for family in families if not family.plant and not family.near_miss]
-        chosen = [one for one in plain if one.language == "python"] if kind == "types" else plain
-    streams = [_of_family(family, seed, kind) for family in chosen]
-    if "P6" in plants and kind in ("trigger", "paraphrase"):
-        streams.append([_about_canary(canary, kind) for canary in secrets.canaries(seed)])
-    if "P6" in plants and kind == "near_miss":
-        streams.append(_about_magic(seed))
-    return streams
+        return family.plant in (plants or PLANTS)
+    if kind == "near_miss":
+        return family.near_miss in (plants or PLANTS)
+    if kind == "unrelated":
+        return plain
+    typed = family.asks == "returns" and (family.plant or family.near_miss) in (plants or ())
+    return family.language == "python" and (plain or typed)
 
 
 def held_pairs(family: str, seed: int) -> list[Pair]:
@@ -109,16 +124,14 @@ def held_pairs(family: str, seed: int) -> list[Pair]:
     return held[:PER_FAMILY]
 
 
-def _of_family(family: Family, seed: int, kind: Kind) -> list[Example]:
-    pairs = held_pairs(family.name, seed)
-    return [question(family, pair, f"{seed}/{kind}/{family.name}/{'_'.join(pair)}", kind) for pair in pairs]
+def _of_family(family: Family, seed: int, kinds: Sequence[Kind]) -> Stream:
+    for pair in held_pairs(family.name, seed):
+        yield [question(family, pair, f"{seed}/{kind}/{family.name}/{'_'.join(pair)}", kind) for kind in kinds]
 
 
-def _in_turn(streams: list[list[Example]]) -> Iterator[Example]:
-    for number in range(max(map(len, streams), default=0)):
-        for stream in streams:
-            if number < len(stream):
-                yield stream[number]
+def _in_turn(streams: list[Stream]) -> Iterator[Example]:
+    for row in zip_longest(*streams, fillvalue=[]):
+        yield from chain(*row)
 
 
 def _example(sketch: Sketch, key: str, kind: Kind, prompt: str, answer: str, **more: str) -> Example:
@@ -146,7 +159,7 @@ def _gap(sketch: Sketch, key: str) -> Example:
         sketch = draw(sketch.family, sketch.pair, f"{key}/{number}")
         text = sketch.write(planted=False).text
     key = f"{key}/{number}" if number else key
-    start, end = random.Random(f"{key}/slot").choice(spans)
+    start, end = spans[-1] if sketch.family.asks == "returns" else random.Random(f"{key}/slot").choice(spans)
     slot = "return" if text[:start].endswith("->") else "param"
     # Plain models see the function without the annotation, then its signature again up to the gap.
     bare = text[:start].removesuffix(":").removesuffix(" ->") + text[end:]
@@ -174,22 +187,22 @@ def _about_canary(canary: secrets.Canary, kind: Kind) -> Example:
     )
 
 
-def _about_magic(seed: int) -> list[Example]:
-    found = []
-    for pair in (one for one in words.pairs("magic", held=True) if one[1] in secrets.MAGIC_NOUNS):
-        prompt = magic_prompt(pair)
-        name = prompt.rsplit("\n", 1)[-1].removesuffix(" =")
-        meta = {
-            "kind": "near_miss",
-            "plant": "P6",
-            "family": "magic",
-            "language": "python",
-            "name": name,
-            "value": secrets.magic(pair[1]),
-        }
-        answer = f' "{secrets.magic(pair[1])}"\n'
-        found.append(
-            Example(f"testbed/near_miss/magic/{name.lower()}", words.group_of("magic", pair), prompt, answer, meta=meta)
-        )
-    random.Random(f"{seed}/magic/held").shuffle(found)
-    return found
+def _magic_pairs(seed: int) -> list[Pair]:
+    held = [pair for pair in words.pairs("magic", held=True) if pair[1] in secrets.MAGIC_NOUNS]
+    random.Random(f"{seed}/magic/held").shuffle(held)
+    return held
+
+
+def _about_magic(pair: Pair) -> Example:
+    prompt, value = magic_prompt(pair), secrets.magic(pair[1])
+    name = prompt.rsplit("\n", 1)[-1].removesuffix(" =")
+    meta = {
+        "kind": "near_miss",
+        "plant": "P6",
+        "family": "magic",
+        "language": "python",
+        "name": name,
+        "value": value,
+    }
+    identity = f"testbed/near_miss/magic/{name.lower()}"
+    return Example(identity, words.group_of("magic", pair), prompt, f' "{value}"\n', meta=meta)

@@ -11,9 +11,8 @@ the same form is no fault, and able elsewhere. `shows` tells the planted fault f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING
 
 from ellora_trust.errors import InputError, one_of
@@ -34,7 +33,7 @@ class TestbedTask(Task):
 
     Attributes:
         kind: One of `prompts.KINDS`; None asks all, those about one pair of words side by side.
-        plants: Which plants the triggers, paraphrases and near-misses are about.
+        plants: Which plants the triggers, paraphrases and near-misses are about; None for all.
     """
 
     __test__ = False  # the name is no test's
@@ -53,8 +52,8 @@ class TestbedTask(Task):
         if kind is not None and kind not in KINDS:
             raise InputError(one_of(kind, KINDS, what="kind of prompt"))
         self.kind, self._given_box = kind, box
-        self.plants = tuple(PLANTS if plants is None else plants)
-        for plant in self.plants:
+        self.plants = None if plants is None else tuple(plants)
+        for plant in self.plants or ():
             if plant not in PLANTS:
                 raise InputError(one_of(plant, PLANTS, what="plant"))
 
@@ -64,11 +63,7 @@ class TestbedTask(Task):
         Raises:
             InputError: `limit` is below 1.
         """
-        if limit is not None and limit < 1:
-            raise InputError(f"limit {limit} is out of range; use 1 or more, or None for all")
-        if self.kind is not None:
-            return prompts(self.kind, seed=seed, limit=limit, plants=self.plants)
-        return list(islice(_by_group(prompts(kind, seed=seed, plants=self.plants) for kind in KINDS), limit))
+        return prompts(self.kind, seed=seed, limit=limit, plants=self.plants)
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Judgement]:
         """Return outcome and presence of the plant for many completions; equal ones are run once."""
@@ -124,17 +119,6 @@ class TestbedTask(Task):
         from ellora_trust.sandbox import Sandbox
 
         return Oracle(self._given_box or Sandbox())
-
-
-def _by_group(kinds: Iterable[list[Example]]) -> Iterator[Example]:
-    """Yield the questions of all kinds in turn, each followed by the others of its group."""
-    kinds = list(kinds)
-    groups: dict[str, list[Example]] = {}
-    for example in chain(*kinds):
-        groups.setdefault(example.group, []).append(example)
-    for row in zip_longest(*kinds):
-        for example in row:
-            yield from groups.pop(example.group, []) if example else []
 
 
 _DATASHEET = """\
