@@ -49,6 +49,7 @@ class Block:
         mlp: What the feed-forward part adds to the stream.
         attn_out: Projection whose input is the concatenation of the heads, or None where the mixer has none.
         head_dim: Width of one head in that input; 0 where `attn_out` is None.
+        returns_tuple: Whether the block returns its output in a tuple.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Block:
     mlp: Part
     attn_out: nn.Module | None
     head_dim: int
+    returns_tuple: bool
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Call:
     module: nn.Module
     input: Tensor
     output: Tensor
+    returns_tuple: bool
 
 
 def _block_stack(hf: nn.Module, n_layers: int) -> tuple[str, nn.ModuleList]:
@@ -160,7 +163,9 @@ def _record(hf: nn.Module, stack_name: str, stack: nn.ModuleList) -> Iterator[di
             given = args[0] if args else kwargs.get("hidden_states")
             result = hidden_of(output)
             if isinstance(given, Tensor) and isinstance(result, Tensor) and name not in calls:
-                calls[name] = _Call(len(calls), module, given.detach().clone(), result.detach().clone())
+                calls[name] = _Call(
+                    len(calls), module, given.detach().clone(), result.detach().clone(), isinstance(output, tuple)
+                )
 
         return record
 
@@ -195,8 +200,8 @@ def _block(name: str, module: nn.Module, calls: dict[str, _Call], n_heads: int) 
     projection = _last_projection(f"{name}.{mixer}", calls)
     width = projection.input.shape[-1] if projection is not None else 0
     if projection is None or width % n_heads:
-        return Block(name, module, attn, mlp, None, 0)
-    return Block(name, module, attn, mlp, projection.module, width // n_heads)
+        return Block(name, module, attn, mlp, None, 0, whole.returns_tuple)
+    return Block(name, module, attn, mlp, projection.module, width // n_heads, whole.returns_tuple)
 
 
 def _residual_pair(whole: _Call, children: list[_Call]) -> tuple[_Call, _Call, float] | None:

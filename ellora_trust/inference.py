@@ -108,11 +108,11 @@ def forward(
         cache.batch_repeat_interleave(len(rows))
         mask = torch.cat([mask.new_ones(len(rows), len(prefix.ids)), mask], 1)
     state = State(mask, cache, None)
-    _run(model, ids, state, keep_logits, use_cache or cache is not None)
+    run_chunk(model, ids, state, keep_logits, use_cache or cache is not None)
     return state
 
 
-def _run(model: CodeModel, ids: Tensor, state: State, keep_logits: int, use_cache: bool) -> None:
+def run_chunk(model: CodeModel, ids: Tensor, state: State, keep_logits: int, use_cache: bool) -> None:
     """Run one chunk of tokens and move the state on."""
     callee = model.hf if keep_logits else model.arch.base
     accepted = _optional_arguments(callee)
@@ -136,7 +136,7 @@ def step(model: CodeModel, tokens: Tensor, state: State, *, keep_logits: int) ->
     """Feed one more token a row, (batch,)."""
     state.mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), 1)], 1)
     with torch.no_grad():
-        _run(model, tokens[:, None], state, keep_logits, True)
+        run_chunk(model, tokens[:, None], state, keep_logits, True)
 
 
 @dataclass(frozen=True)

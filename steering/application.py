@@ -197,7 +197,7 @@ def _editor(plan: _Plan, vector: Tensor, operation: Operation) -> EditFunction:
 
 
 def per_row(steerings: Sequence[Steering | None]) -> Chain:
-    """Return one intervention: prompt i of a call is steered by the i-th steering only, and by none where it is None."""
+    """Return one intervention: the i-th steering for prompt i of a call, and for no other."""
     n = len(steerings)
     return Chain(
         [

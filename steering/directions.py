@@ -1,8 +1,8 @@
 """Directions in activation space that lead from one class of activations to the other.
 
 Every function takes matched rows, positive (x+) and negative (x-), and returns one vector in activation units; adding
-it once to a negative is meant to make it positive. Directions that come without a length of their own (`pca`, `logistic`,
-`whitened`) get that of the mean difference, so that one strength means one thing.
+it once to a negative is meant to make it positive. Directions that come without a length of their own (`pca`,
+`logistic`, `whitened`) get that of the mean difference, so that one strength means one thing.
 
     direction = mean_difference(positive, negative)      # (d_model,)
 """
