@@ -30,6 +30,7 @@ def verified(
     observe: Callable[[str], Observed],
     *,
     workers: int | None = None,
+    progress: bool = True,
 ) -> list[Observed]:
     """Return what `observe` says of each program, from the cache where it is known.
 
@@ -39,6 +40,7 @@ def verified(
         programs: Source texts; equal ones are observed once.
         observe: Called in threads; returns JSON scalars by name. An exception ends everything and loses nothing.
         workers: Threads; by default one a processor.
+        progress: Show a bar where more than 20 are missing; not where `observe` takes them all at once.
     """
     path = cache_dir() / "verified" / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,12 +50,12 @@ def verified(
     if missing:
         with (
             ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-            Progress(len(missing), f"running {name} programs", enabled=len(missing) > 20) as progress,
+            Progress(len(missing), f"running {name} programs", enabled=progress and len(missing) > 20) as bar,
         ):
             for program, found in zip(missing, pool.map(observe, missing), strict=True):
                 known[keys[program]] = found
                 _append(path, keys[program], found)
-                progress.advance(1)
+                bar.advance(1)
     return [known[keys[program]] for program in programs]
 
 

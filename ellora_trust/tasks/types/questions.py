@@ -110,8 +110,18 @@ def ask(source: str, qualname: str, slot: Slot) -> Question | None:
     if shown is None or len(signature) > MAX_SIGNATURE:
         return None
     suffix = shown.partition(_GAP)[2]
+    return Question(plain_prompt(prefix, suffix), prefix, suffix, truncated=shown != code)
+
+
+def plain_prompt(prefix: str, suffix: str) -> str:
+    """Return what a model without fill-in-the-middle tokens sees of a function with a gap.
+
+    Args:
+        prefix: Code before the gap.
+        suffix: Code after the gap, as it is to be shown.
+    """
     without = re.sub(r"\s*(:|->)\s*$", "", prefix) + suffix
-    return Question(f"{without}\n{_one_line(signature)}", prefix, suffix, truncated=shown != code)
+    return f"{without}\n{_one_line(prefix[_definition(prefix).start() :])}"
 
 
 def _has_body(node: FunctionNode) -> bool:

@@ -29,7 +29,7 @@ const elloraProof: ElloraSame<{one}, {other}> = true;
 """
 
 
-def tsc_accepts(source: str, box: Sandbox) -> bool | None:
+def tsc_accepts(source: str, box: Sandbox, *, options: tuple[str, ...] = ()) -> bool | None:
     """Whether a file by itself has no type error under `--strict`, or None where that cannot be said.
 
     It cannot where tsc or node is missing, or the compiler is ended by a limit. What a file imports from other files is
@@ -38,8 +38,9 @@ def tsc_accepts(source: str, box: Sandbox) -> bool | None:
     Args:
         source: A module's text.
         box: Where the compiler runs.
+        options: Further ones of tsc; they overrule the usual ones.
     """
-    run = _tsc(box, {"program.ts": source}, (*_OPTIONS, "/work/program.ts"))
+    run = _tsc(box, {"program.ts": source}, (*_OPTIONS, *options, "/work/program.ts"))
     if run is None or run.status not in (Status.OK, Status.EXIT):
         return None
     # Other exit codes than these are the compiler's own trouble.

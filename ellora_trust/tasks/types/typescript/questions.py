@@ -112,9 +112,22 @@ def ask(source: str, row: Row) -> Question | None:
     signature = prefix[signature_start(short, len(prefix) + 1, row.kind) :]
     if len(signature) > MAX_SIGNATURE:
         return None
+    prompt = plain_prompt(prefix, suffix, kind=row.kind, is_method="." in row.qualname)
+    return Question(prompt, prefix, suffix, truncated=short != code)
+
+
+def plain_prompt(prefix: str, suffix: str, *, kind: str, is_method: bool) -> str:
+    """Return what a model without fill-in-the-middle tokens sees of a unit with a gap.
+
+    Args:
+        prefix: Code before the gap.
+        suffix: Code after the gap, as it is to be shown.
+        kind: Of the slot.
+        is_method: Whether the unit is shown in its class.
+    """
+    signature = prefix[signature_start(f"{prefix}{_GAP}{suffix}", len(prefix) + 1, kind) :]
     without = re.sub(r"\s*:\s*$", "", prefix) + suffix
-    indentation = "  " if "." in row.qualname else ""
-    return Question(f"{without}\n{indentation}{_one_line(signature)}", prefix, suffix, truncated=short != code)
+    return f"{without}\n{'  ' if is_method else ''}{_one_line(signature)}"
 
 
 def _one_line(signature: str) -> str:
