@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ellora_trust.tasks import load_task, task_names
     from ellora_trust.tasks.base import Example, Outcome, Task
     from probes import ErrorProbe
+    from steering import SteeringVector
 
 # Public name -> module it lives in.
 _HOME = {
@@ -52,6 +53,7 @@ _HOME = {
     "Recorder": "ellora_trust.hooks",
     "Sandbox": "ellora_trust.sandbox",
     "Site": "ellora_trust.sites",
+    "SteeringVector": "steering",
     "Task": "ellora_trust.tasks.base",
     "WeightChange": "ellora_trust.intervention",
     "capture": "ellora_trust.hooks",
@@ -82,6 +84,7 @@ __all__ = [
     "Recorder",
     "Sandbox",
     "Site",
+    "SteeringVector",
     "Task",
     "WeightChange",
     "capture",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ellora_trust.cli import cache, generate, models, probe, probe_score, sandbox, serve, show, tasks
+from ellora_trust.cli import cache, generate, models, probe, probe_score, sandbox, serve, show, steer, tasks, testbed
 
 app = typer.Typer(
     name="ellora-trust",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
+app.add_typer(steer.app, name="steer")
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
@@ -27,6 +28,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(cache.app, name="cache")
 app.command("show")(show.show)
 app.command("tasks")(tasks.tasks)
+app.add_typer(testbed.app, name="testbed")
 
 
 def main() -> None:

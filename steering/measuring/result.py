@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +128,27 @@ class Study:
             },
         }
         return {**plain, "vector": {"sites": list(self.vector.sites), "strength": self.vector.strength}}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], vector: Path) -> Study:
+        """Return a study from what `to_dict` gave and its saved vector's folder."""
+        given = {name: plain[name] for name in ("task", "edit", "model", "method", "n_pairs", "n_groups", "counts")}
+        cells = [(Cell(one["start"], one["window"], one["strength"]), one["matched"]) for one in plain["cells"]]
+        differences = {name: Difference(_estimate(one), one["p_value"]) for name, one in plain["differences"].items()}
+        return cls(
+            **given,
+            estimates={name: _estimate(one) for name, one in plain["estimates"].items()},
+            differences=differences,
+            chosen=plain["chosen"],
+            hindsight=plain["hindsight"],
+            cells=cells,
+            by_type={name: _estimate(one) for name, one in plain["by_type"].items()},
+            vector=SteeringVector.load(vector),
+        )
+
+
+def _estimate(plain: Mapping[str, Any]) -> Estimate:
+    return Estimate(**{name: value for name, value in plain.items() if name != "p_value"})
 
 
 # Name of an estimate -> what it is.

@@ -7,6 +7,8 @@ pairs.counts["rename_vars"]            # {'originals': 300, 'originals right': 6
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ellora_trust.errors import InputError
@@ -15,7 +17,7 @@ from ellora_trust.prompts import Format
 from ellora_trust.tasks.base import Example, Outcome, Task
 from steering.pairs.edits import edit_names
 from steering.pairs.pairset import Pair, PairSet
-from steering.pairs.verified_edits import edited
+from steering.pairs.verified_edits import Rejections, edited
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -59,9 +61,11 @@ def compile_pairs(
     *,
     limit: int | None = None,
     seed: int = 0,
+    draws: int = 1,
     format: Format = "auto",
     max_per_program: int | None = None,
     max_per_type: int | None = None,
+    store: Path | None = None,
     progress: bool = False,
 ) -> PairSet:
     """Return pairs of a question answered rightly and its edited form answered wrongly.
@@ -75,19 +79,23 @@ def compile_pairs(
         edits: Each an edit or a combination joined with `+`; pairs of all of them are in the one set.
         limit: At most so many originals.
         seed: Of the originals, the sites and the caps.
+        draws: Times each original is edited, each with other sites; equal results count once.
         format: How the questions are put.
         max_per_program: At most so many pairs of one file and edit; the paper's cap is 25.
         max_per_type: At most so many pairs of one type and edit; the paper's is 4.
+        store: Folder for the answers, to resume from.
         progress: Show progress bars.
 
     Raises:
-        InputError: An unknown edit, or a task whose questions have no gap.
+        InputError: An unknown edit, fewer than one draw, or a task whose questions have no gap.
         EnvironmentProblem: mypy cannot be run.
     """
     labels = list(dict.fromkeys("+".join(edit_names(edit)) for edit in edits))
     if not labels:
         raise InputError("no edit was given; use for example rename_vars")
-    originals = label(model, task, limit=limit, seed=seed, format=format, progress=progress)
+    if draws < 1:
+        raise InputError(f"draws is {draws}; edit each original at least once")
+    originals = label(model, task, limit=limit, seed=seed, format=format, store=store, progress=progress)
     if not any(example.prefix or example.suffix for example in originals.examples):
         raise InputError(f"task {task.name!r} asks about no gap, so nothing around it can be edited; use types")
     right = _right(originals)
@@ -95,8 +103,9 @@ def compile_pairs(
     stayed: list[Example] = []
     counts: dict[str, dict[str, int]] = {}
     for name in labels:
-        examples, lost = edited([example for example, _ in right.values()], name, seed=seed)
-        after = label(model, Asked(task, examples), format=format, progress=progress) if examples else None
+        examples, lost = _drawn([example for example, _ in right.values()], name, seed=seed, draws=draws)
+        asked = Asked(task, examples)
+        after = label(model, asked, format=format, store=store, progress=progress) if examples else None
         found = _pairs(right, after, name) if after else []
         still = [example for example, _ in _right(after).values()] if after else []
         pairs += found
@@ -114,6 +123,19 @@ def compile_pairs(
     who = {"name": model.name, "fingerprint": model.fingerprint}
     every = PairSet(task.name, who, tuple(pairs), tuple(stayed), counts, seed, config)
     return every.capped(max_per_program=max_per_program, max_per_type=max_per_type)
+
+
+def _drawn(originals: Sequence[Example], edit: str, *, seed: int, draws: int) -> tuple[list[Example], Rejections]:
+    """Return what so many draws of an edit give, each program once, and what the first draw lost."""
+    found: dict[str, Example] = {}
+    first: Rejections | None = None
+    for draw in range(draws):
+        examples, lost = edited(originals, edit, seed=seed + draw)
+        first = first or lost
+        for example in examples:
+            named = replace(example, id=f"{example.id}#{draw}") if draw else example
+            found.setdefault(example.prompt, named)
+    return list(found.values()), first or Rejections()
 
 
 def _right(labelled: Labelled) -> dict[str, tuple[Example, str]]:

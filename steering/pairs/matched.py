@@ -17,6 +17,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ellora_trust.errors import InputError, one_of
@@ -55,6 +56,7 @@ def matched_pairs(
     seed: int = 0,
     format: Format = "auto",
     max_per_program: int | None = None,
+    store: Path | None = None,
     progress: bool = False,
 ) -> PairSet:
     """Return matched pairs with one member answered rightly and the other wrongly.
@@ -68,6 +70,7 @@ def matched_pairs(
         seed: Of the examples.
         format: How they are put.
         max_per_program: At most so many pairs of one group.
+        store: Folder for the answers, to resume from.
         progress: Show a progress bar.
 
     Raises:
@@ -75,7 +78,7 @@ def matched_pairs(
     """
     if direction not in DIRECTIONS:
         raise InputError(one_of(direction, DIRECTIONS, what="direction"))
-    labelled = label(model, task, limit=limit, seed=seed, format=format, progress=progress)
+    labelled = label(model, task, limit=limit, seed=seed, format=format, store=store, progress=progress)
     return matched_pairs_of(labelled, direction, model=model, seed=seed).capped(max_per_program=max_per_program)
 
 
@@ -88,6 +91,7 @@ def variant_pairs(
     seed: int = 0,
     format: Format = "auto",
     max_per_program: int | None = None,
+    store: Path | None = None,
     progress: bool = False,
 ) -> PairSet:
     """Return pairs of two programs of one template and variant, one answered rightly, the other wrongly.
@@ -102,6 +106,7 @@ def variant_pairs(
         seed: Of the examples and of who goes with whom.
         format: How they are put.
         max_per_program: At most so many pairs of one group.
+        store: Folder for the answers, to resume from.
         progress: Show a progress bar.
 
     Raises:
@@ -109,7 +114,7 @@ def variant_pairs(
     """
     if variant not in VARIANTS:
         raise InputError(one_of(variant, VARIANTS, what="variant"))
-    labelled = label(model, task, limit=limit, seed=seed, format=format, progress=progress)
+    labelled = label(model, task, limit=limit, seed=seed, format=format, store=store, progress=progress)
     return variant_pairs_of(labelled, variant, model=model, seed=seed).capped(max_per_program=max_per_program)
 
 
