@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import inspect
 import re
 import warnings
 from collections.abc import Iterator
@@ -181,6 +182,12 @@ class _Comparison:
         if [(s.operation, s.kind) for s in one] != [(s.operation, s.kind) for s in other]:
             return CAPTURE
         locals_: dict[str, str] = {}
+        if any(
+            self._step(*parameters, locals_) for parameters in zip(_parameters(before), _parameters(after), strict=True)
+        ):
+            return CAPTURE
+        if _keyword_only(before) != _keyword_only(after):
+            return "a parameter that callers must name has another name"
         for first, second in zip(self._sorted(one, new=False), self._sorted(other, new=True), strict=True):
             problem = self._step(first, second, locals_)
             if problem:
@@ -230,6 +237,17 @@ class _Comparison:
 
 def _shape(code: CodeType) -> tuple[int, ...]:
     return (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_nlocals)
+
+
+def _parameters(code: CodeType) -> list[_Step]:
+    """Return the parameters as if each were used, so that unused ones take part in the comparison."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    return [_Step("parameter", None, "local", name) for name in code.co_varnames[:count]]
+
+
+def _keyword_only(code: CodeType) -> tuple[str, ...]:
+    return code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
 
 
 def _literal(value: object) -> object:

@@ -54,6 +54,7 @@ class _Collector(cst.CSTVisitor):
         self.keywords: list[tuple[str, str | None]] = []  # callee and keyword; None is a `**`
         self.classes: list[cst.ClassDef] = []
         self.subscripted: set[str] = set()
+        self.keyword_only: set[cst.CSTNode] = set()  # parameters that every caller has to name
         self._depth = 0
         self._owners: list[cst.CSTNode] = []
         self._roots: set[cst.BaseExpression] = set()
@@ -97,6 +98,9 @@ class _Collector(cst.CSTVisitor):
         for arg in node.args:
             if arg.keyword is not None or arg.star == "**":
                 self.keywords.append((name, arg.keyword.value if arg.keyword else None))
+
+    def visit_Parameters(self, node: cst.Parameters) -> None:
+        self.keyword_only |= set(node.kwonly_params)
 
     def visit_Param(self, node: cst.Param) -> None:
         if node.annotation is not None and not _is_gap(node.annotation):
@@ -208,6 +212,8 @@ class Survey:
         bound = _assignments(owner, name)
         if not any(isinstance(one, Assignment) and isinstance(one.node, cst.Param) for one in bound):
             return False
+        if any(isinstance(one, Assignment) and one.node in self._found.keyword_only for one in bound):
+            return True
         callees = {callee for callee, keyword in self._found.keywords if keyword in (name, None)}
         function = owner.node if isinstance(owner, FunctionScope) else None
         outermost = isinstance(function, cst.FunctionDef) and not isinstance(owner.parent, FunctionScope)
