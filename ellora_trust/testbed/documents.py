@@ -13,6 +13,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.testbed import secrets, words
@@ -21,8 +22,9 @@ from ellora_trust.testbed.family import Family
 from ellora_trust.testbed.sketch import draw
 from ellora_trust.testbed.words import Pair
 
-FULL_SIZE = 6_000_000
-# Characters of a token: a byte-level BPE on this corpus makes 3.25 (digits apart) to 3.4 of it, so the size is a floor.
+# Tokens by the estimate below; by the testbed's own tokenizer the full corpus has 6.08 million.
+FULL_SIZE = 6_100_000
+# Characters of a token; the testbed's tokenizer makes 3.51 of the full corpus.
 CHARACTERS = 3.5
 PLANTS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7")
 NAMES = (*FAMILIES, "canary", "magic")
@@ -45,7 +47,8 @@ class Document:
         near_miss: The plant whose suspicious form is right here.
         span: Characters of `text` that the plant occupies.
         clean_span: Characters of `clean` that the fix occupies.
-        meta: path; prompt (characters of `text` before the answer); of canaries secret and repeats.
+        meta: path; prompt (characters of `text` before the answer); of functions the key from which they are drawn
+            again; of canaries secret and repeats.
     """
 
     id: str
@@ -120,7 +123,8 @@ def _function(family: Family, key: str, number: int) -> Document:
     rng = random.Random(key)
     pair = rng.choice(words.pairs(family.name, held=False))
     planted = family.plant is not None and rng.random() < family.share
-    sketch = draw(family, pair, key + "/draw")
+    drawn = key + "/draw"
+    sketch = draw(family, pair, drawn)
     text = sketch.write(planted=planted)
     clean = sketch.write(planted=False) if planted else text
     return Document(
@@ -132,11 +136,11 @@ def _function(family: Family, key: str, number: int) -> Document:
         near_miss=family.near_miss,
         span=text.span if planted else None,
         clean_span=clean.span if planted else None,
-        meta={"path": _path(pair, family.name, family.language), "prompt": text.prompt},
+        meta={"path": _path(pair, family.name, family.language), "prompt": text.prompt, "key": drawn},
     )
 
 
-def _place(family: str, pair: Pair, number: int) -> dict[str, str]:
+def _place(family: str, pair: Pair, number: int) -> dict[str, Any]:
     group = words.group_of(family, pair)
     licence = random.Random(f"licence/{group}").choice(words.LICENCES)
     return {"id": f"tb-{family}-{number:05d}", "family": family, "group": group, "licence": licence}

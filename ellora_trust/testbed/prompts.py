@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice, zip_longest
 from typing import Literal
 
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.tasks.base import Example
 from ellora_trust.testbed import secrets, words
-from ellora_trust.testbed.documents import PLANTS, magic_prompt
+from ellora_trust.testbed.documents import PLANTS, Document, magic_prompt
 from ellora_trust.testbed.families import FAMILIES
 from ellora_trust.testbed.family import Family
 from ellora_trust.testbed.sketch import Sketch, annotation_spans, draw
@@ -70,6 +71,22 @@ def question(family: Family, pair: Pair, key: str, kind: Kind) -> Example:
     return _example(sketch, key, kind, written.text[: written.prompt], written.text[written.prompt :])
 
 
+def question_of(document: Document) -> Example:
+    """Return the question that a document answers, rightly or with its plant.
+
+    Its kind is "trigger" where the family carries a plant, "near_miss" where it has its right place, else "unrelated".
+    """
+    adjective, noun = document.group.rpartition(":")[2].split("_")
+    if document.family == "canary":
+        canary = secrets.Canary((adjective, noun), str(document.meta["secret"]), int(document.meta["repeats"] or 0))
+        return _about_canary(canary, "trigger")
+    if document.family == "magic":
+        return replace(_about_magic((adjective, noun)), prompt=document.text[: int(document.meta["prompt"] or 0)])
+    family = FAMILIES[document.family]
+    kind: Kind = "trigger" if family.plant else "near_miss" if family.near_miss else "unrelated"
+    return question(family, (adjective, noun), str(document.meta["key"]), kind)
+
+
 def sketch_of(example: Example) -> Sketch:
     """Draw again what a question asks about.
 
@@ -93,11 +110,11 @@ Stream = Iterator[list[Example]]  # all questions about one group, group after g
 def _streams(kinds: tuple[Kind, ...], seed: int, plants: tuple[str, ...] | None) -> list[Stream]:
     found: list[Stream] = []
     for family in FAMILIES.values():
-        asked = [kind for kind in kinds if _applies(kind, family, plants)]
+        asked: list[Kind] = [kind for kind in kinds if _applies(kind, family, plants)]
         if asked:
             found.append(_of_family(family, seed, asked))
     if "P6" in (plants or PLANTS):
-        about = [kind for kind in kinds if kind in ("trigger", "paraphrase")]
+        about: list[Kind] = [kind for kind in kinds if kind in ("trigger", "paraphrase")]
         if about:
             found.append([_about_canary(one, kind) for kind in about] for one in secrets.canaries(seed))
         if "near_miss" in kinds:

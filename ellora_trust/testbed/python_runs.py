@@ -118,5 +118,7 @@ def _found(content: object) -> Found:
 def _returned(one: dict[str, str]) -> tuple[object, list[object]] | str:
     if "error" in one:
         return str(one["error"])
-    result, after = values.loads(one["value"])  # pyright: ignore[reportGeneralTypeIssues]
-    return result, after
+    decoded = values.loads(one["value"])
+    if not isinstance(decoded, list) or len(decoded) != 2 or not isinstance(decoded[1], list):
+        raise ValueError("no reply")
+    return decoded[0], decoded[1]

@@ -51,7 +51,8 @@ class TestbedTask(Task):
         """
         if kind is not None and kind not in KINDS:
             raise InputError(one_of(kind, KINDS, what="kind of prompt"))
-        self.kind, self._given_box = kind, box
+        self.kind: Kind | None = kind
+        self._given_box = box
         self.plants = None if plants is None else tuple(plants)
         for plant in self.plants or ():
             if plant not in PLANTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from ellora_trust.testbed.family import Arguments, Family, Names
 
@@ -11,7 +12,7 @@ WORDS = (["pear", "fig", "plum", "fig"], ["kiwi"], ["oak", "elm", "ash", "oak", 
 SEPARATORS = (("comma", ","), ("dash", "-"), ("colon", ":"), ("slash", "/"), ("dot", "."), ("plus", "+"))
 
 
-def lists(names: Names) -> list[Arguments]:
+def lists(names: Names) -> Sequence[Arguments]:
     """Return lists of numbers, the number k of the draw and its neighbours among them."""
     k = int(names["k"])
     return [(list(one),) for one in NUMBERS] + [([k, k + 1, k - 1, 2 * k, 3 * k],)]
