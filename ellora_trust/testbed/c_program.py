@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SECONDS = 5  # of one job, by the clock
-DIFFERS = 65  # exit code of a job whose result changed when it was called again
+DIFFERS = 65  # exit code of a job whose result threads change
 
 # One call: fill, run, print the result and a checksum of the array, which tells any two arrays of the tests apart.
 _CALL = """\
@@ -20,11 +20,29 @@ _CALL = """\
         int n = sizeof a / sizeof *a;
         double result = 0, sum = 0;
         {call};
-        {again}
         for (int i = 0; i < n; i++)
             sum += (double) a[i] * (i + 1);
         printf("%.3f %.3f;", result, sum);
     }}
+"""
+# Without a sanitizer only threads that run at the same time show a race: so long arrays, and several tries.
+_AGAIN = """\
+#ifdef TRIES
+    {{
+        enum {{ MANY = 1 << 22 }};
+        static {kind} some[] = {{{values}}};
+        {kind} *many = malloc(MANY * sizeof *many);
+        for (int i = 0; i < MANY; i++)
+            many[i] = some[i % (int) (sizeof some / sizeof *some)];
+        int threads = omp_get_max_threads();
+        omp_set_num_threads(1);
+        double alone = {name}(many, MANY);
+        omp_set_num_threads(threads);
+        for (int i = 0; i < TRIES; i++)
+            if ((double) {name}(many, MANY) != alone)
+                return {differs};
+    }}
+#endif
 """
 # A process a job, forked before any thread exists, so that no job sees or ends another.
 _MAIN = """
@@ -51,7 +69,7 @@ int main(int argc, char **argv) {{
     return 0;
 }}
 """
-_HEADERS = ("stdio", "stdlib", "math", "signal", "unistd", "sys/types", "sys/wait")
+_HEADERS = ("omp", "stdio", "stdlib", "math", "signal", "unistd", "sys/types", "sys/wait")
 
 
 @dataclass(frozen=True)
@@ -90,13 +108,12 @@ def program(jobs: Sequence[tuple[int, CJob]]) -> tuple[str, list[tuple[int, int]
 
 
 def _calls(job: CJob, name: str) -> str:
-    call, again = f"{name}(a, n)", ""
-    # A function that changes its array would go on from there, so only the others are called again.
-    if job.returns != "void":
-        again = f"for (int r = 1; r < REPEATS; r++) if ((double) {call} != result) return {DIFFERS};"
-        call = f"result = (double) {call}"
-    shown = (", ".join(map(str, one)) for one in job.arrays)
-    return "".join(_CALL.format(kind=job.kind, values=values, call=call, again=again) for values in shown)
+    shown = [", ".join(map(str, one)) for one in job.arrays]
+    if job.returns == "void":  # it changes its array, so it cannot be asked the same again
+        return "".join(_CALL.format(kind=job.kind, values=values, call=f"{name}(a, n)") for values in shown)
+    call = f"result = (double) {name}(a, n)"
+    calls = [_CALL.format(kind=job.kind, values=values, call=call) for values in shown]
+    return "".join([*calls, _AGAIN.format(kind=job.kind, values=shown[0], name=name, differs=DIFFERS)])
 
 
 def owner(line: int, starts: Sequence[tuple[int, int]]) -> int | None:

@@ -21,9 +21,8 @@ from ellora_trust.tasks.races.oracle import PLAIN_FLAGS, RaceOracle
 from ellora_trust.testbed.c_program import DIFFERS, CJob, is_one_function, owner, program
 
 BATCH = 64
-_ONCE = "-DREPEATS=1"
-_REPEATS = 400  # calls where no sanitizer looks for races, of which one must show it
-_TSAN_FLAGS = ("-O0", "-fopenmp", "-fsanitize=thread", "-fno-sanitize-recover=all", _ONCE)
+_TRIES = 12  # calls where no sanitizer looks for races, of which one must show it
+_TSAN_FLAGS = ("-O0", "-fopenmp", "-fsanitize=thread", "-fno-sanitize-recover=all")
 _RACE = 66  # ThreadSanitizer's exit code
 # ThreadSanitizer sleeps for a second at exit by default, which is most of what a short program costs.
 _TSAN_OPTIONS = "ignore_noninstrumented_modules=1 symbolize=0 halt_on_error=1 atexit_sleep_ms=0"
@@ -103,7 +102,7 @@ def _serial(box: Sandbox, jobs: Sequence[CJob], numbers: Sequence[int]) -> dict[
     good = list(numbers)
     for _ in range(_ROUNDS):
         source, starts = program([(number, jobs[number]) for number in good])
-        with box.build(source, language="c", flags=(*PLAIN_FLAGS, _ONCE)) as built:
+        with box.build(source, language="c", flags=PLAIN_FLAGS) as built:
             if built.ok:
                 runs = _run_each(built, good, (1,))
                 return {number: _read_output(runs[number][0]) for number in good}
@@ -126,7 +125,7 @@ def _threaded(box: Sandbox, jobs: Sequence[CJob], numbers: list[int]) -> dict[in
     source, _ = program([(number, jobs[number]) for number in numbers])
     oracle = race_oracle(box)
     if oracle is None:
-        with box.build(source, language="c", flags=(*PLAIN_FLAGS, f"-DREPEATS={_REPEATS}")) as built:
+        with box.build(source, language="c", flags=(*PLAIN_FLAGS, f"-DTRIES={_TRIES}")) as built:
             return _run_each(built, numbers, _PLAIN_THREADS)
     with box.build(source, language="c", flags=_TSAN_FLAGS, compiler=oracle.toolchain.clang) as built:
         environment = {
