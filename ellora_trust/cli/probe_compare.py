@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ellora_trust.cli import probe_options as options
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ellora_trust.labeling import Labelled
     from probes.measuring.transfer import Transfer
 
@@ -24,20 +27,40 @@ def transfer(
     from ellora_trust.cli.render import print_json, print_table
     from ellora_trust.errors import InputError
     from ellora_trust.report import write_json
-    from probes.measuring.transfer import leave_one_out, transfer_matrix
+    from probes.measuring.transfer import transfer_matrix
+    from probes.reporting.transfer_plots import plot_transfer
 
     sets = _labelled(out, task)
-    if by is not None and len(sets) != 1:
-        raise InputError(f"--by {by} needs one task; this folder has {', '.join(sets)}: choose one with --task")
-    found = leave_one_out(next(iter(sets.values())), by) if by is not None else transfer_matrix(sets)
-    name = "transfer" if by is None else f"transfer-{next(iter(sets))}-{by}"
-    write_json(found.to_dict(), out / f"{name}.json")
-    _draw(found, out / f"{name}.png")
+    if by is not None:
+        if len(sets) != 1:
+            raise InputError(f"--by {by} needs one task; this folder has {', '.join(sets)}: choose one with --task")
+        _left_out(next(iter(sets.values())), by, out, json)
+        return
+    found = transfer_matrix(sets)
+    write_json(found.to_dict(), out / "transfer.json")
+    _draw(plot_transfer, found, out / "transfer.png")
     if json:
         print_json(found.to_dict())
         return
     print_table("", ("trained on", *found.tested), [[row, *_cells(found, row)] for row in found.trained])
-    print(f"AUROC [95 % interval, bootstrap over the test set's groups]; figure: {out}/{name}.png")
+    print(f"AUROC [95 % interval, bootstrap over the test set's groups]; figure: {out}/transfer.png")
+
+
+def _left_out(labelled: Labelled, key: str, out: Path, json: bool) -> None:
+    from ellora_trust.cli.render import print_json, print_table
+    from ellora_trust.report import write_json
+    from probes.measuring.leave_one_out import COLUMNS, leave_one_out
+    from probes.reporting.transfer_plots import plot_left_out
+
+    found = leave_one_out(labelled, key)
+    path = out / f"transfer-{labelled.name}-{key}"
+    write_json(found.to_dict(), path.with_suffix(".json"))
+    _draw(plot_left_out, found, path.with_suffix(".png"))
+    if json:
+        print_json(found.to_dict())
+        return
+    print_table(f"{labelled.name}: AUROC by {key}", COLUMNS, found.table())
+    print(f"{found.sentence()} Intervals: bootstrap over groups; figure: {path}.png")
 
 
 def readouts(task: options.Tasks = None, out: options.Out = Path("runs/probe"), json: options.Json = False) -> None:
@@ -92,12 +115,10 @@ def _cells(found: Transfer, row: str) -> list[str]:
     return [str(cells[name].auroc or cells[name].note) if name in cells else "" for name in found.tested]
 
 
-def _draw(found: Transfer, path: Path) -> None:
+def _draw(plot: Callable[[Any], Axes], found: object, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from probes.reporting.transfer_plots import plot_transfer
-
-    figure = plot_transfer(found).get_figure(root=True)
+    figure = plot(found).get_figure(root=True)
     assert figure is not None, "the axes were drawn in one"
     figure.savefig(path, dpi=120, bbox_inches="tight")

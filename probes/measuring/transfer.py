@@ -1,12 +1,10 @@
-"""Does a probe fitted on one kind of question work on another? AUROC for every pair, and with one kind left out.
+"""Does a probe fitted on one kind of question work on another? AUROC for every pair.
 
     transfer_matrix({"types": a, "aliasing": b})            # Transfer: train on one, test on another
-    leave_one_out(labelled, "template")                     # train on all values of meta["template"] but one
     slices(labelled, "template")                            # what transfer_matrix takes, from one set
 
-No problem is on both sides of a cell: training rows whose group or prompt is tested on are dropped, and counted. Where
-that drops most (the same questions at several temperatures), a cell is cross-fitted over groups instead: each part of
-the test rows is scored by a probe that saw neither their value nor their groups.
+No problem is on both sides of a cell: training rows whose group or prompt is tested on are dropped, and counted.
+With one kind left out at a time: `probes.measuring.leave_one_out`.
 """
 
 from __future__ import annotations
@@ -27,8 +25,6 @@ from probes.measuring.subset import subset
 
 WITHIN = "nested cross-validation"
 LOGPROB = "log-probability (no fit)"
-# Share of training rows that may be dropped before a left-out value is cross-fitted over groups instead.
-MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class Cell:
         test: Name of the test set.
         auroc: Bootstrap over the test set's groups; None where it could not be had.
         n_train: Training rows; where the test rows are cross-validated, all rows.
-        n_dropped: Training rows left out because their group or prompt is tested on; on average, if cross-fitted.
-        site: Where the probe reads, chosen on the training set; if cross-fitted, where each does.
+        n_dropped: Training rows left out because their group or prompt is tested on.
+        site: Where the probe reads, chosen on the training set; empty if there is no single choice.
         note: Why there is no AUROC; empty if there is one.
     """
 
@@ -87,11 +83,16 @@ class Transfer:
 
 def slices(labelled: Labelled, key: str) -> dict[str, Labelled]:
     """Split a labelled set by a value of its examples' `meta`; each must have the key, with two values or more."""
-    values = _values(labelled, key)
+    values = values_of(labelled, key)
     return {value: subset(labelled, np.flatnonzero(values == value)) for value in np.unique(values).tolist()}
 
 
-def _values(labelled: Labelled, key: str) -> np.ndarray:
+def values_of(labelled: Labelled, key: str) -> np.ndarray:
+    """Return `meta[key]` of each example as text, (n,).
+
+    Raises:
+        InputError: An example lacks the key, or there is one value only.
+    """
     lacking = [example.id for example in labelled.examples if key not in example.meta]
     if lacking:
         have = sorted({name for example in labelled.examples for name in example.meta}) or ["none"]
@@ -129,40 +130,10 @@ def transfer_matrix(
     return _result(list(rows), rows, cells, n_resamples)
 
 
-def leave_one_out(
-    labelled: Labelled, key: str, *, settings: Settings | None = None, n_resamples: int = 1000
-) -> Transfer:
-    """Score each value of `meta[key]` by a probe that has seen all the others, and none of it nor of its groups.
-
-    The second row scores the same rows by nested cross-validation within all of them: what the probe reaches when it
-    has seen the value. The difference of the rows is what the new value costs.
-
-    Args:
-        labelled: With activations.
-        key: Such as `template`, `package`, `pattern`, `language`.
-        settings: Of the probes.
-        n_resamples: Bootstrap resamples of the test groups.
-
-    Raises:
-        InputError: As `slices`, or too few groups for the folds.
-    """
-    settings = settings or Settings()
-    at = _values(labelled, key)[labelled.decided]
-    rows = Rows.of(labelled)
-    parts = {value: rows.take(at == value) for value in np.unique(at).tolist()}
-    rest = f"all but this {key}"
-    cells = [_left_out((rest, v), rows.take(at != v), part, settings, n_resamples) for v, part in parts.items()]
-    scores = _nested_scores(rows, settings)
-    for value, part in parts.items():
-        estimate, note = _auroc(part, scores[at == value], n_resamples)
-        cells.append(Cell(f"all, {WITHIN}", value, estimate, len(rows), note=note))
-    return _result([rest, f"all, {WITHIN}"], parts, cells, n_resamples)
-
-
 def _result(trained: list[str], rows: Mapping[str, Rows], cells: list[Cell], n_resamples: int) -> Transfer:
     known = {name: one.logprob for name, one in rows.items() if one.logprob is not None}
     for name, logprob in known.items():
-        estimate, note = _auroc(rows[name], logprob, n_resamples)
+        estimate, note = auroc_or_why(rows[name], logprob, n_resamples)
         cells.append(Cell(LOGPROB, name, estimate, note=note))
     rates = {name: float(np.mean(one.wrong)) for name, one in rows.items()}
     return Transfer([*trained, LOGPROB] if known else trained, list(rows), cells, rates)
@@ -182,21 +153,22 @@ def _common(sets: dict[str, Rows]) -> dict[str, Rows]:
 
 def _within(name: str, rows: Rows, settings: Settings, n_resamples: int) -> Cell:
     try:
-        scores = _nested_scores(rows, settings)
+        scores = nested_scores(rows, settings)
     except InputError as problem:
         return Cell(name, name, None, len(rows), note=str(problem))
-    estimate, note = _auroc(rows, scores, n_resamples)
+    estimate, note = auroc_or_why(rows, scores, n_resamples)
     return Cell(name, name, estimate, len(rows), note=note)
 
 
-def _nested_scores(rows: Rows, settings: Settings) -> np.ndarray:
+def nested_scores(rows: Rows, settings: Settings) -> np.ndarray:
+    """Return out-of-fold scores of nested cross-validation, (n,)."""
     candidates, y, groups = rows.checked()
     folds = grouped_folds(y, groups, settings.n_folds, settings.seed)
     return nested_selection(candidates, y[None], groups, folds, settings).scores[0].numpy()
 
 
 def _across(names: tuple[str, str], train: Rows, test: Rows, settings: Settings, n_resamples: int) -> Cell:
-    kept = train.take(~_shared(train, test))
+    kept = train.take(~shared_rows(train, test))
     dropped = len(train) - len(kept)
     if not len(kept):
         return Cell(*names, None, 0, dropped, note=f"all {dropped} training rows share a group or prompt with the test")
@@ -205,34 +177,11 @@ def _across(names: tuple[str, str], train: Rows, test: Rows, settings: Settings,
     except InputError as problem:
         return Cell(*names, None, len(kept), dropped, note=str(problem))
     key = (probe.site_, probe.position_)
-    estimate, note = _auroc(test, probe.decision(test.features[key]), n_resamples)
+    estimate, note = auroc_or_why(test, probe.decision(test.features[key]), n_resamples)
     return Cell(*names, estimate, len(kept), dropped, " ".join(key), note)
 
 
-def _left_out(names: tuple[str, str], train: Rows, test: Rows, settings: Settings, n_resamples: int) -> Cell:
-    if _shared(train, test).mean() <= MOST:
-        return _across(names, train, test, settings, n_resamples)
-    scores, kept, sites = np.empty(len(test)), [], set()
-    try:
-        folds = grouped_folds(test.wrong.astype(int), test.groups, settings.n_folds, settings.seed)
-        for fold in range(settings.n_folds):
-            part = test.take(folds == fold)
-            seen = train.take(~_shared(train, part))
-            probe = ErrorProbe(settings).fit(seen.features, seen.wrong, seen.groups)
-            decided = probe.decision(part.features[probe.site_, probe.position_])
-            # Folds choose different sites: their scores are pooled in deviations of what each probe was fitted on.
-            unit = probe.decision(seen.features[probe.site_, probe.position_]).std()
-            scores[folds == fold] = decided / (unit if unit > 0 else 1.0)
-            kept.append(len(seen))
-            sites.add(f"{probe.site_} {probe.position_}")
-    except InputError as problem:
-        return Cell(*names, None, len(train), note=str(problem))
-    estimate, note = _auroc(test, scores, n_resamples)
-    n_train = round(float(np.mean(kept)))
-    return Cell(*names, estimate, n_train, len(train) - n_train, "; ".join(sorted(sites)), note)
-
-
-def _shared(train: Rows, test: Rows) -> np.ndarray:
+def shared_rows(train: Rows, test: Rows) -> np.ndarray:
     """Which training rows have a group or a prompt of the test set, (n,) bool."""
     shared = np.isin(train.groups.astype(str), test.groups.astype(str))
     if train.prompts is not None and test.prompts is not None:
@@ -241,7 +190,8 @@ def _shared(train: Rows, test: Rows) -> np.ndarray:
     return shared
 
 
-def _auroc(rows: Rows, scores: np.ndarray, n_resamples: int) -> tuple[Estimate | None, str]:
+def auroc_or_why(rows: Rows, scores: np.ndarray, n_resamples: int) -> tuple[Estimate | None, str]:
+    """Return the AUROC, or None and why there is none."""
     try:
         return group_bootstrap(auroc, (rows.wrong, scores), rows.groups, n_resamples=n_resamples), ""
     except InputError as problem:

@@ -1,6 +1,7 @@
-"""Figures of a `Transfer`: matplotlib for papers, plotly for the report; each cell says its interval.
+"""Figures of a `Transfer` or `LeftOut`: matplotlib for papers, plotly for the report; each says its intervals.
 
 plot_transfer(transfer_matrix(sets))
+plot_left_out(leave_one_out(labelled, "template"))
 transfer_figure(transfer_matrix(sets))
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from probes.measuring.leave_one_out import LeftOut
     from probes.measuring.transfer import Cell, Transfer
 
 # Chance is the middle of a diverging map, so that a probe that is worse than chance elsewhere shows as that.
@@ -37,6 +39,26 @@ def plot_transfer(result: Transfer, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(result.trained)), result.trained)
     ax.set(xlabel="tested on", ylabel="trained on")
     ax.figure.colorbar(image, ax=ax, label="AUROC")
+    return ax
+
+
+def plot_left_out(result: LeftOut, ax: Axes | None = None) -> Axes:
+    """Draw the AUROC of each value, left out and seen, with intervals; values without one are left away."""
+    import matplotlib.pyplot as plt
+
+    shown = [one for one in sorted(result.values, key=lambda value: value.n) if one.left_out is not None]
+    pairs = [(f"{one.name} ({one.n})", one.left_out, one.seen) for one in shown]
+    pairs.append((f"all together ({result.left_out.n})", result.left_out, result.seen))
+    ax = ax if ax is not None else plt.subplots(figsize=(6, 0.35 * len(pairs) + 1.5))[1]
+    for shift, which, name in ((0.12, 1, "value left out"), (-0.12, 2, "value seen")):
+        drawn = [(i, pair[which]) for i, pair in enumerate(pairs) if pair[which] is not None]
+        middle = np.array([one.value for _, one in drawn])
+        width = np.array([[one.value - one.low, one.high - one.value] for _, one in drawn]).T
+        ax.errorbar(middle, [i + shift for i, _ in drawn], xerr=width.clip(0), fmt="o", markersize=3, label=name)
+    ax.axvline(0.5, color="grey", linestyle=":")
+    ax.set_yticks(range(len(pairs)), [pair[0] for pair in pairs])
+    ax.set(xlabel="AUROC", ylabel=f"{result.key} (n)", xlim=(0, 1))
+    ax.legend(loc="lower left")
     return ax
 
 

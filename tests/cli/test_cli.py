@@ -318,7 +318,7 @@ def test_answers_are_compared_across_slices_and_readouts(go, tiny_folder: Path, 
     assert {"logistic, one layer", "mass-mean"} <= json.loads(text)["aliasing"]["readouts"]["auroc"].keys()
     code, text, err = go("probe", "transfer", "--by", "hops", "--out", tmp_path, "--json")
     assert code == 0, err
-    assert json.loads(text)["tested"] == ["1", "2", "3", "4"]
+    assert [one["name"] for one in json.loads(text)["values"]] == ["1", "2", "3", "4"]
     assert (tmp_path / "transfer-aliasing-hops.png").stat().st_size > 1000
     assert "transfer needs at least two" in go("probe", "transfer", "--out", tmp_path)[2]
 
@@ -344,7 +344,7 @@ def test_samples_an_opinion_and_a_temperature_left_out_in_a_run_folder(
     assert rate["baseline_auroc"]["n"] == rate["auroc"]["n"] == 120
     code, text, err = go("probe", "transfer", "--by", "temperature", "--out", out, "--json")
     assert code == 0, err
-    assert json.loads(text)["tested"] == ["0.7", "1.0"]
+    assert [one["name"] for one in json.loads(text)["values"]] == ["0.7", "1.0"]
     code, text, err = go("probe", "eval", "--permutations", 2, "--opinion", tmp_path / "judge", "--out", out)
     assert code == 0, err
     assert "opinion of judge (sum)" in text

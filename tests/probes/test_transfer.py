@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from ellora_trust.tasks.base import Example, Outcome
 from probes.error_probe import ErrorProbe
 from probes.fitting.rows import Rows
 from probes.fitting.selection import Settings
-from probes.measuring.transfer import LOGPROB, Transfer, leave_one_out, slices, transfer_matrix
-from probes.reporting.transfer_plots import plot_transfer, transfer_figure
+from probes.measuring.leave_one_out import COLUMNS, LeftOut, Value, leave_one_out
+from probes.measuring.transfer import LOGPROB, Transfer, slices, transfer_matrix
+from probes.reporting.transfer_plots import plot_left_out, plot_transfer, transfer_figure
 
 QUICK = Settings(strengths=(0.01, 0.1), n_components=12)
 
@@ -122,18 +124,21 @@ def test_a_cell_that_cannot_be_had_says_why():
     assert result.base_rate["right"] == 0.0
 
 
+def value(result: LeftOut, name: str) -> Value:
+    return next(one for one in result.values if one.name == name)
+
+
 def test_leaving_one_value_out_trains_on_all_others():
     data = labelled(240, axis=0, seed=0)
     result = leave_one_out(data, "template", settings=QUICK, n_resamples=100)
-    assert result.tested == ["t0", "t1", "t2"]
-    assert result.trained == ["all but this template", "all, nested cross-validation", LOGPROB]
     rows, template = Rows.of(data), np.array([e.meta["template"] for e in data.examples])
     probe = ErrorProbe(QUICK).fit(*_fit(rows.take(template != "t1")))
     test = rows.take(template == "t1")
-    cell = result.cell("all but this template", "t1")
-    assert cell.auroc is not None
-    assert cell.auroc.value == auroc(test.wrong, probe.decision(test.features["resid.0", "answer"]))
-    assert (cell.n_train, cell.n_dropped) == (160, 0)
+    found = value(result, "t1")
+    assert found.left_out is not None
+    assert found.left_out.value == auroc(test.wrong, probe.decision(test.features["resid.0", "answer"]))
+    assert (found.n, found.n_groups, found.n_train, found.cross_fitted) == (80, 40, 160, False)
+    assert found.base_rate == pytest.approx(test.wrong.mean())
 
 
 def test_a_value_with_a_direction_of_its_own_is_predicted_only_by_those_who_have_seen_it():
@@ -145,10 +150,46 @@ def test_a_value_with_a_direction_of_its_own_is_predicted_only_by_those_who_have
     x[own, 7] += 3.0
     moved = Labelled("m", data.examples, data.generations, data.outcomes, Activations({("resid.0", "answer"): x}))
     result = leave_one_out(moved, "template", settings=QUICK, n_resamples=100)
-    unseen = result.cell("all but this template", "t2").auroc
-    assert unseen is not None
-    assert unseen.low < 0.5 < unseen.high
-    assert _low(result, "all, nested cross-validation", "t2") > 0.7
+    found = value(result, "t2")
+    assert found.left_out is not None
+    assert found.left_out.low < 0.5 < found.left_out.high
+    assert found.seen is not None
+    assert found.seen.low > 0.7
+    assert result.cost.high < 0
+    assert "A template that was not seen costs -0." in result.sentence()
+
+
+def test_where_values_are_alike_a_new_one_costs_nothing():
+    result = leave_one_out(labelled(480, axis=0, seed=0), "template", settings=QUICK, n_resamples=200)
+    assert result.left_out.low > 0.75
+    assert abs(result.cost.value) < 0.03
+    assert result.logprob is not None
+    assert result.logprob.low < 0.5 < result.logprob.high
+    assert result.left_out.n == result.seen.n == 480
+
+
+def test_a_rare_value_is_counted_and_scored_with_the_others():
+    data = labelled(240, axis=0, seed=0)
+    first = data.groups[0]
+    examples = [replace(e, meta={"template": "rare"}) if e.group == first else e for e in data.examples]
+    rare = Labelled("r", examples, data.generations, [Outcome.WRONG] * 2 + data.outcomes[2:], data.activations)
+    result = leave_one_out(rare, "template", settings=QUICK, n_resamples=50)
+    assert value(result, "rare").left_out is None
+    assert value(result, "rare").note
+    assert result.left_out.n == 240
+    assert "1 values alone have no AUROC" in result.sentence()
+
+
+def test_the_table_and_the_figure_say_all_together_and_each_value():
+    result = leave_one_out(labelled(240, axis=0, seed=0), "template", settings=QUICK, n_resamples=50)
+    table = result.table()
+    assert [row[0] for row in table] == ["all together", "t0", "t1", "t2"]
+    assert all(len(row) == len(COLUMNS) for row in table)
+    ax = plot_left_out(result, Figure().subplots())
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names[-1] == "all together (240)"
+    assert len(names) == 4
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["key"] == "template"
 
 
 def test_slices_keep_every_row_once():
@@ -217,12 +258,12 @@ def answered_at(temperatures: tuple[float, ...], *, n: int = 80) -> Labelled:
 
 def test_a_value_that_shares_all_groups_is_left_out_with_its_groups_part_by_part():
     found = leave_one_out(answered_at((0.0, 0.5, 1.0)), "temperature", settings=QUICK, n_resamples=100)
-    cell = found.cell("all but this temperature", "0.5")
+    half = value(found, "0.5")
     # Four of five folds of the groups, at the two other temperatures.
-    assert (cell.n_train, cell.n_dropped) == (128, 32)
-    assert cell.auroc is not None
-    assert cell.auroc.low > 0.75
-    assert cell.auroc.n == 80
+    assert (half.n_train, half.cross_fitted) == (128, True)
+    assert half.left_out is not None
+    assert half.left_out.low > 0.75
+    assert half.left_out.n == 80
 
 
 def test_parts_never_see_their_own_groups(monkeypatch: pytest.MonkeyPatch):
