@@ -10,12 +10,19 @@ import typer
 if TYPE_CHECKING:
     from probes.watching.answering import Guard
 
+PROBE = Path("runs/probe/probe-aliasing")
+
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Text to continue; leave out with --input.")] = None,
-    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = Path("runs/probe/probe-aliasing"),
+    probe: Annotated[
+        Path | None, typer.Option(help=f"A fitted probe's folder; {PROBE} if left out, and none with --steer.")
+    ] = None,
+    steer: Annotated[
+        list[str] | None, typer.Option(help="A saved vector's folder, or FOLDER:STRENGTH; may be given several times.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="As for probe; the one the probe was fitted on, if left out.")
+        str | None, typer.Option(help="As for probe; the one the probe or vector was fitted on, if left out.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length limit, in tokens.")] = 128,
     stop: Annotated[
@@ -29,10 +36,11 @@ def generate(
     input: Annotated[Path | None, typer.Option(help="JSONL with a prompt on each line; - is standard input.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of answers; ids already there are skipped.")] = None,
     format: Annotated[str, typer.Option(help="auto, plain or chat; auto is what the probe was fitted on.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Use the probe on another model all the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Use probe or vector on another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the risk of every token.")] = False,
 ) -> None:
     """Answer a prompt, coloured by risk, and say how likely the answer is wrong; or answer a file of prompts."""
+    from ellora_trust.cli.steered import print_steered, read_vector, steered
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
     from probes.error_probe import ErrorProbe
@@ -42,16 +50,23 @@ def generate(
         raise InputError("give either a prompt or --input FILE, not both and not neither")
     if out is not None and input is None:
         raise InputError("--out is for many prompts; give them with --input, or use --json for one")
-    fitted = ErrorProbe.load(probe)
+    length = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    vectors = [read_vector(text) for text in steer or ()]
+    if vectors and probe is None:
+        if prompt is None:
+            raise InputError("--input with --steer needs --probe too; give a prompt, or a fitted probe's folder")
+        print_steered(vectors, prompt, model=model, force=force, json=json, stop=tuple(stop or ()), **length)
+        return
+    fitted = ErrorProbe.load(probe or PROBE)
     loaded = load(model or fitted.artifact_.model["name"])
     settings = {"policy": policy, "threshold": threshold, "samples": samples, "format": format, "force": force}
-    length = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     guard = Guard(fitted, loaded, stop=tuple(stop or ()), **settings, **length)
-    if prompt is not None:
-        _one(guard, prompt, json)
-    else:
-        assert input is not None, "one of the two is given"
-        _many(guard, input, out)
+    with steered(loaded, vectors, force=force):
+        if prompt is not None:
+            _one(guard, prompt, json)
+        else:
+            assert input is not None, "one of the two is given"
+            _many(guard, input, out)
 
 
 def _one(guard: Guard, prompt: str, json: bool) -> None:
