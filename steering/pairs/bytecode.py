@@ -14,12 +14,12 @@ import ast
 import dis
 import inspect
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 
 from steering.pairs.draft import Draft
+from steering.pairs.evaluated import Misaligned, aligned, compiled, parse
 
 # What looks at names when the program runs sees an edit that the bytecode does not show.
 _REFLECTS = frozenset(
@@ -30,8 +30,6 @@ _CLASS_REFLECTS = frozenset({"__name__", "__qualname__", "__class__", "getLogger
 _MANGLED = re.compile(r"_\w*?(__(?:tmp|typ)\d+(?:__)?)")
 _RUNS = ("LOAD_CLOSURE", "MAKE_CELL")  # in the order of the names, so a renaming may change it
 _GLOBALS = frozenset("LOAD_NAME STORE_NAME DELETE_NAME LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL".split())
-_HOLDER = "ELLORA_ANNOTATIONS_"
-
 CAPTURE = "a name means something else"
 ELSE = "does something else"
 
@@ -46,98 +44,17 @@ def difference(original: str, draft: Draft) -> str | None:
     Raises:
         SyntaxError: One of the two does not compile.
     """
-    before, after = _parse(original), _parse(draft.code)
+    before, after = parse(original), parse(draft.code)
     if reflection := _reflects(before, bool(set(draft.names.values()) & _class_names(before))):
         return f"looks at names when it runs ({reflection})"
     if not _has_aliases(after, draft):
         return "the alias lines are not in place"
     del after.body[: len(draft.aliases)]
     try:
-        before = _Aligned(draft.deleted).align(before, after)
-    except _Misaligned:
+        before = aligned(before, after, deleted=draft.deleted)
+    except Misaligned:
         return ELSE
-    return _Comparison(draft).difference(_compiled(before), _compiled(after))
-
-
-class _Misaligned(Exception):
-    """The two trees have another shape."""
-
-
-@dataclass(frozen=True)
-class _Aligned:
-    """Takes those annotations out of the original that the edit took out."""
-
-    deleted: bool
-
-    def align(self, before: ast.AST, after: ast.AST) -> ast.AST:
-        if self.deleted and isinstance(before, ast.AnnAssign) and isinstance(after, ast.Assign) and before.value:
-            before = ast.Assign(targets=[before.target], value=before.value, lineno=before.lineno)
-        if type(before) is not type(after):
-            raise _Misaligned
-        for name in before._fields:
-            setattr(before, name, self._field(name, getattr(before, name, None), getattr(after, name, None)))
-        return before
-
-    def _field(self, name: str, before: object, after: object) -> object:
-        if isinstance(before, list) and isinstance(after, list):
-            if len(before) != len(after):
-                raise _Misaligned
-            return [self._field("", one, other) for one, other in zip(before, after, strict=True)]
-        if self.deleted and name in ("annotation", "returns") and after is None:
-            return None
-        if isinstance(before, ast.AST) and isinstance(after, ast.AST):
-            return self.align(before, after)
-        return before
-
-
-class _Hoist(ast.NodeTransformer):
-    """Writes annotations as calls before their statement, where Python would evaluate them."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> list[ast.stmt]:
-        return self._function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> list[ast.stmt]:
-        return self._function(node)
-
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
-        of = node.args
-        holders = [*of.posonlyargs, *of.args, *of.kwonlyargs, *([of.vararg] if of.vararg else [])]
-        holders += [of.kwarg] if of.kwarg else []
-        found = [holder.annotation for holder in holders if holder.annotation is not None]
-        found += [node.returns] if node.returns is not None else []
-        # Python keeps defaults of keyword-only parameters by name: here in their order, with where there are any.
-        found += [default for default in of.kw_defaults if default is not None]
-        found += [ast.Constant(default is not None) for default in of.kw_defaults]
-        of.kw_defaults = [None for _ in of.kw_defaults]
-        for holder in holders:
-            holder.annotation = None
-        node.returns = None
-        self.generic_visit(node)
-        return [*([_call(found)] if found else []), node]
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        call = _call([node.annotation])
-        if node.value is None:
-            node.annotation = ast.Constant(0)
-            return [call, node]
-        return [call, ast.Assign(targets=[node.target], value=node.value)]
-
-
-def _call(arguments: list[ast.expr]) -> ast.stmt:
-    return ast.Expr(ast.Call(ast.Name(_HOLDER, ast.Load()), arguments, []))
-
-
-def _parse(code: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about invalid escapes in other people's code
-        return ast.parse(code)
-
-
-def _compiled(tree: ast.AST) -> CodeType:
-    hoisted = ast.fix_missing_locations(_Hoist().visit(tree))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return compile(hoisted, "<program>", "exec", dont_inherit=True)
+    return _Comparison(draft).difference(compiled(before), compiled(after))
 
 
 def _has_aliases(tree: ast.Module, draft: Draft) -> bool:

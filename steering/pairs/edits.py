@@ -85,12 +85,13 @@ def edit_example(example: Example, edits: str | Sequence[str], *, seed: int, att
     is_typescript = example.meta.get("language") == TYPESCRIPT
     language = typescript if is_typescript else python
     rng = random.Random(f"{seed} {example.id} {label} {attempt}")
-    draft: Draft | None = Draft(code)
+    draft = Draft(code)
     try:
         for name in names:
-            draft = language.edit(draft, name, answer=example.answer, rng=rng)
-            if draft is None:
+            further = language.edit(draft, name, answer=example.answer, rng=rng)
+            if further is None:
                 return Rejected(example.id, label, f"nothing to do for {name}")
+            draft = further
         problem = language.difference(code, draft)
     except SyntaxError:
         problem = "does not parse"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.tasks.base import Example
+from steering.pairs.splits import assigned, components
 
 KIND, SCHEMA = "steering-pairs", 1
 Item = TypeVar("Item")
@@ -137,12 +138,12 @@ class PairSet:
         """
         if not shares or min(shares.values()) <= 0:
             raise InputError(f"shares {dict(shares)} are out of range; give each part a positive share")
-        of = _components([*(pair.groups for pair in self.pairs), *({one.group} for one in self.stayed_right)])
+        of = components([*(pair.groups for pair in self.pairs), *({one.group} for one in self.stayed_right)])
         sizes: Counter[str] = Counter({component: 0 for component in of.values()})
         sizes.update(of[pair.positive.group] for pair in self.pairs)
         if len(sizes) < len(shares):
             raise InputError(f"{len(sizes)} groups cannot make {len(shares)} parts; give more questions or fewer parts")
-        part_of = _assigned(sizes, shares, seed)
+        part_of = assigned(sizes, shares, seed)
         return {name: self._part(lambda group, name=name: part_of[of[group]] == name) for name in shares}
 
     def _part(self, holds: Callable[[str], bool]) -> PairSet:
@@ -217,39 +218,3 @@ def _at_most(items: Sequence[Item], key: Callable[[Item], Hashable], limit: int 
         if limit is None or seen[key(item)] <= limit:
             kept.append(item)
     return kept
-
-
-def _components(joined: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Return for each group the first group of those that it is joined with, directly or not."""
-    neighbours: dict[str, set[str]] = defaultdict(set)
-    for groups in joined:
-        first, *others = sorted(groups)
-        neighbours[first] |= set(others)
-        for other in others:
-            neighbours[other].add(first)
-    of: dict[str, str] = {}
-    for start in sorted(neighbours):
-        waiting = [start] if start not in of else []
-        while waiting:
-            group = waiting.pop()
-            if group not in of:
-                of[group] = start
-                waiting += neighbours[group]
-    return of
-
-
-def _assigned(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Give each component to the part that lacks most of its share, large ones first, equal ones at random."""
-    order = sorted(sizes)
-    random.Random(seed).shuffle(order)
-    order.sort(key=lambda component: -sizes[component])
-    total, whole = max(sum(sizes.values()), 1), sum(shares.values())
-    lacking = {name: share / whole * total for name, share in shares.items()}
-    left = {name: share / whole * len(sizes) for name, share in shares.items()}
-    part_of = {}
-    for component in order:
-        name = max(shares, key=lambda name: (lacking[name], left[name]) if sizes[component] else (left[name], 0.0))
-        part_of[component] = name
-        lacking[name] -= sizes[component]
-        left[name] -= 1
-    return part_of

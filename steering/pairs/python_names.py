@@ -26,7 +26,7 @@ from libcst.metadata import (
 from steering.pairs.draft import GAP
 
 _CONSTANTS = frozenset({"None", "True", "False", "__debug__", GAP})
-# Mean nothing without their parameters, or only in their own place: no plain alias of them is a type.
+# Mean nothing without their parameters, or only in their own place: no plain alias is a type.
 _NO_ALIAS = frozenset(
     "Optional Union Literal ClassVar Final Annotated Concatenate Callable TypeGuard Required NotRequired Unpack "
     "Generic Protocol Self".split()
@@ -115,8 +115,8 @@ class _Collector(cst.CSTVisitor):
         self._owners.pop()
 
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self._owners.append(node)
         self.classes.append(node)
+        self._owners.append(node)
 
     def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
         self._owners.pop()
@@ -133,7 +133,7 @@ class Survey:
 
     Attributes:
         module: Its syntax tree.
-        annotated: What has an annotation that can be deleted.
+        annotated: Parameters, functions and assignments whose annotation can be deleted.
     """
 
     def __init__(self, wrapper: MetadataWrapper) -> None:
@@ -164,12 +164,9 @@ class Survey:
         }
 
     def types(self, barred: frozenset[str]) -> dict[str, list[cst.Name]]:
-        """Return the type names that can be renamed, with all places where they stand.
+        """Return the type names that can be renamed and are not barred, with all places where they stand.
 
         These are the program's own classes, and names in annotations that the program does not bind.
-
-        Args:
-            barred: Names that must stay.
         """
         own = {node.name.value for node in self._found.classes if isinstance(self._owner(node.name), GlobalScope)}
         wanted = {use.node.value for use in self._found.uses if use.is_annotation} - _NO_ALIAS | own
@@ -185,7 +182,6 @@ class Survey:
         return {name: nodes for name, nodes in places.items() if name not in barred | also_variables}
 
     def own_types(self) -> set[str]:
-        """Return the names of the program's classes."""
         return {node.name.value for node in self._found.classes}
 
     def _owner(self, node: cst.Name) -> Scope | None:
@@ -216,8 +212,10 @@ class Survey:
             return True
         callees = {callee for callee, keyword in self._found.keywords if keyword in (name, None)}
         function = owner.node if isinstance(owner, FunctionScope) else None
-        outermost = isinstance(function, cst.FunctionDef) and not isinstance(owner.parent, FunctionScope)
-        if not outermost or function.name.value in _CONSTRUCTORS:  # it may go by any name
+        inner = isinstance(owner.parent, FunctionScope)
+        if (
+            not isinstance(function, cst.FunctionDef) or inner or function.name.value in _CONSTRUCTORS
+        ):  # it may go by any name
             return bool(callees)
         return bool(callees & {function.name.value, ""})
 
