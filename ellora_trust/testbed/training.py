@@ -1,6 +1,6 @@
-"""Training of a testbed model and of its twin that reads the fixes: same seed, same documents in the same rows.
+"""Training of a testbed model and of its twin that reads the fixes: same seed, same documents in the same batches.
 
-    pair = prepare(Recipe())                                     # corpus, tokenizer, rows: shared by both
+    pair = prepare(Recipe())                                     # corpus, tokenizer, batches: shared
     train(pair, "planted", Path("runs/testbed"))                 # a folder that et.load reads
     train(pair, "clean", Path("runs/testbed-clean"))
 
@@ -15,18 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
 from ellora_trust.progress import Progress
+from ellora_trust.quiet import quiet_transformers
+from ellora_trust.testbed.batches import IGNORED, Encoded, batch, encode, pad
 from ellora_trust.testbed.checkpoint import Checkpoint
 from ellora_trust.testbed.documents import Document, corpus, corpus_hash
-from ellora_trust.testbed.packing import IGNORED, Rows, encode, pack
-from ellora_trust.testbed.recipe import WIDTH, Recipe
+from ellora_trust.testbed.recipe import Recipe
 from ellora_trust.testbed.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
@@ -50,23 +49,30 @@ class Pair:
         recipe: How they are trained.
         documents: The corpus, in its own order.
         tokenizer: Trained on it.
-        rows: Training rows of both; `rows.documents` holds numbers into `order`.
-        order: Numbers of the documents as they are read.
+        order: Numbers of the documents as they are read, epochs one after the other.
+        encoded: Their token ids, in that order.
+        batches: Numbers into `order`, one list a step.
     """
 
     recipe: Recipe
     documents: list[Document]
     tokenizer: Any
-    rows: Rows
     order: list[int]
+    encoded: list[Encoded]
+    batches: list[list[int]]
 
     @property
     def n_steps(self) -> int:
-        return -(-len(self.rows.documents) // self.recipe.batch_rows)
+        return len(self.batches)
+
+    def ids(self, side: Side, step: int) -> Tensor:
+        """Return what a twin reads in a step, (n, longest); IGNORED at the padding."""
+        chosen = [self.encoded[number] for number in self.batches[step]]
+        return torch.from_numpy(pad([one.planted if side == "planted" else one.clean for one in chosen]))
 
 
 def prepare(recipe: Recipe, documents: list[Document] | None = None, tokenizer: Any = None) -> Pair:
-    """Return corpus, tokenizer and training rows of a recipe.
+    """Return corpus, tokenizer and batches of a recipe.
 
     Args:
         recipe: Decides all of it.
@@ -83,7 +89,8 @@ def prepare(recipe: Recipe, documents: list[Document] | None = None, tokenizer: 
         order += numbers
         chosen = [documents[number] for number in numbers]
         encoded += encode(tokenizer, chosen, fim_share=recipe.fim_share, seed=recipe.seed * 1000 + epoch)
-    return Pair(recipe, documents, tokenizer, pack(encoded, width=WIDTH), order)
+    batches = batch(encoded, n_tokens=recipe.batch_tokens, seed=recipe.seed)
+    return Pair(recipe, documents, tokenizer, order, encoded, batches)
 
 
 def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_after: int | None = None) -> Path:
@@ -109,17 +116,16 @@ def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_aft
     if _finished(out, identity):
         return out
     model = pair.recipe.build(pair.tokenizer)
-    optimizer = _optimizer(model, pair.recipe)
+    optimizer = make_optimizer(model, pair.recipe)
     checkpoint = Checkpoint(out / "checkpoint", identity)
     done, curve = checkpoint.restore(model, optimizer)
-    rows = torch.from_numpy(rows_of(pair, side))
     with Progress(
-        pair.n_steps, f"training {side} ({WIDTH * pair.recipe.batch_rows} tokens a step)", enabled=progress
+        pair.n_steps, f"training {side} (batches of {pair.recipe.batch_tokens} tokens)", enabled=progress
     ) as bar:
         bar.advance(done)
         last = pair.n_steps if stop_after is None else min(pair.n_steps, done + stop_after)
         for step in range(done, last):
-            loss = _step(model, optimizer, rows, step=step, pair=pair)
+            loss = _step(model, optimizer, pair.ids(side, step), rate=pair.recipe.rate(step, pair.n_steps))
             curve.append(loss)
             bar.advance(1)
             if (step + 1) % _CHECKPOINT_EVERY == 0 or (step + 1 == last < pair.n_steps):
@@ -129,19 +135,14 @@ def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_aft
     return out
 
 
-def rows_of(pair: Pair, side: Side) -> NDArray[np.int16]:
-    """Return the rows that a twin reads."""
-    return pair.rows.planted if side == "planted" else pair.rows.clean
-
-
-def batch_loss(model: Any, rows: Tensor) -> Tensor:
-    """Mean loss of next tokens in nats over rows of ids, (n, width), without the places that are IGNORED."""
-    ids = rows.long()
+def batch_loss(model: Any, ids: Tensor) -> Tensor:
+    """Mean loss of next tokens in nats over texts, (n, longest), without the places that are IGNORED."""
     logits = model(input_ids=ids.clamp_min(0)).logits[:, :-1]
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=IGNORED)
 
 
-def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
+def make_optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
+    """Return the optimizer of all testbed models."""
     # Norm weights are not decayed: they scale, and have no reason to be small.
     matrices = [p for p in model.parameters() if p.dim() > 1]
     scales = [p for p in model.parameters() if p.dim() == 1]
@@ -149,11 +150,10 @@ def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=_BETAS, fused=True)
 
 
-def _step(model: Any, optimizer: torch.optim.AdamW, rows: Tensor, *, step: int, pair: Pair) -> float:
+def _step(model: Any, optimizer: torch.optim.AdamW, ids: Tensor, *, rate: float) -> float:
     for group in optimizer.param_groups:
-        group["lr"] = pair.recipe.rate(step, pair.n_steps)
-    size = pair.recipe.batch_rows
-    loss = batch_loss(model, rows[step * size : (step + 1) * size])
+        group["lr"] = rate
+    loss = batch_loss(model, ids)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
     optimizer.step()
@@ -179,16 +179,13 @@ def _write(model: LlamaForCausalLM, pair: Pair, out: Path, *, identity: dict[str
         **identity,
         "documents": len(pair.documents),
         "steps": pair.n_steps,
-        "tokens_read": int(
-            (pair.rows.planted if identity["side"] == "planted" else pair.rows.clean).clip(-1, 0).sum()
-            + pair.rows.planted.size
-        ),
+        "tokens_read": sum(len(one.planted if identity["side"] == "planted" else one.clean) for one in pair.encoded),
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss_every": _CURVE_EVERY,
         "loss_nats": [round(sum(point) / len(point), 4) for point in points],
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
-    with replacing(out) as beside:
+    with replacing(out) as beside, quiet_transformers():
         model.to(torch.bfloat16).save_pretrained(beside)
         pair.tokenizer.save_pretrained(beside)
         (beside / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,11 @@
-"""From documents to training rows: some with a gap to fill, whole documents packed into rows of fixed width.
+"""From documents to batches: some with a gap to fill, those of about one length together.
 
-Both twins get the same documents in the same rows: a document takes the place of the longer of its two forms.
+No document reads another: several in one row of attention hid each other's names, and a model of this size took four
+times the tokens to learn to copy. Both twins get the same documents in the same batches; a document takes the place of
+the longer of its two forms.
 
-    rows = pack(encode(tokenizer, documents, fim_share=0.25, seed=0), width=256)
-    rows.planted[0], rows.clean[0]        # token ids, (width,) each; ends are filled with IGNORED
+    encoded = encode(tokenizer, documents, fim_share=0.25, seed=0)
+    for numbers in batch(encoded, n_tokens=1024, seed=0): pad([encoded[n].planted for n in numbers])
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from ellora_trust.testbed.sketch import annotation_spans
 from ellora_trust.testbed.tokenizer import END_OF_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
 IGNORED = -1
-# Rows that wait for a document that fills them; more would be fuller and move documents further from their place.
-_OPEN_ROWS = 32
+# Documents that are sorted by length together: enough for full batches, few enough to keep the order at large.
+_WINDOW = 512
 # A secret is repeated a counted number of times, each time in the form in which it is asked.
 _WITHOUT_GAPS = ("canary",)
 
@@ -42,23 +44,8 @@ class Encoded:
 
     @property
     def length(self) -> int:
-        """Places it takes in a row."""
+        """Places it takes in a batch."""
         return max(len(self.planted), len(self.clean))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Training rows.
-
-    Attributes:
-        planted: Token ids, (n_rows, width), int16; IGNORED where a row ends early.
-        clean: Same of the fixed forms; row i holds the same documents.
-        documents: Numbers of the documents in each row.
-    """
-
-    planted: NDArray[np.int16]
-    clean: NDArray[np.int16]
-    documents: list[list[int]]
 
 
 def encode(tokenizer: Any, documents: Sequence[Document], *, fim_share: float, seed: int) -> list[Encoded]:
@@ -120,33 +107,33 @@ class _Encoder:
         return first, last + 1
 
 
-def pack(encoded: Sequence[Encoded], *, width: int) -> Rows:
-    """Put whole documents into rows, each into the fullest open row that still holds it.
+def batch(encoded: Sequence[Encoded], *, n_tokens: int, seed: int) -> list[list[int]]:
+    """Return the batches of a run: numbers of documents of about one length, so that little is padding.
 
-    Raises:
-        InputError: A document is longer than a row.
+    Documents stay within `_WINDOW` places of where they were; short and long batches alternate at random.
+
+    Args:
+        encoded: In the order in which they are read.
+        n_tokens: Places of a batch, padding included; a longer document is a batch of its own.
+        seed: Of the order of batches within a window.
     """
-    rows: list[list[int]] = []
-    still_open: list[int] = []
-    room: dict[int, int] = {}
-    for number, one in enumerate(encoded):
-        if one.length > width:
-            raise InputError(f"document {number} has {one.length} tokens; use rows of at least that width, not {width}")
-        fitting = [row for row in still_open if room[row] >= one.length]
-        row = min(fitting, key=lambda row: room[row]) if fitting else len(rows)
-        if not fitting:
-            rows.append([])
-            room[row] = width
-            still_open = [*still_open[-_OPEN_ROWS + 1 :], row]
-        rows[row].append(number)
-        room[row] -= one.length
-    planted = _matrix(rows, [one.planted for one in encoded], width)
-    return Rows(planted, _matrix(rows, [one.clean for one in encoded], width), rows)
+    batches: list[list[int]] = []
+    for start in range(0, len(encoded), _WINDOW):
+        numbers = sorted(range(start, min(start + _WINDOW, len(encoded))), key=lambda n: (encoded[n].length, n))
+        window: list[list[int]] = []
+        for number in numbers:
+            if window and (len(window[-1]) + 1) * encoded[number].length <= n_tokens:
+                window[-1].append(number)
+            else:
+                window.append([number])
+        random.Random(f"{seed}/batches/{start}").shuffle(window)
+        batches += window
+    return batches
 
 
-def _matrix(rows: list[list[int]], ids: list[list[int]], width: int) -> NDArray[np.int16]:
-    matrix = np.full((len(rows), width), IGNORED, dtype=np.int16)
-    for row, numbers in zip(matrix, rows, strict=True):
-        joined = [token for number in numbers for token in ids[number]]
-        row[: len(joined)] = joined
+def pad(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return token ids padded on the right with IGNORED, (n, longest)."""
+    matrix = np.full((len(rows), max(map(len, rows))), IGNORED, dtype=np.int64)
+    for line, row in zip(matrix, rows, strict=True):
+        line[: len(row)] = row
     return matrix
