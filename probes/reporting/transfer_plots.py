@@ -47,16 +47,19 @@ def plot_left_out(result: LeftOut, ax: Axes | None = None) -> Axes:
     import matplotlib.pyplot as plt
 
     shown = [one for one in sorted(result.values, key=lambda value: value.n) if one.left_out is not None]
-    pairs = [(f"{one.name} ({one.n})", one.left_out, one.seen) for one in shown]
-    pairs.append((f"all together ({result.left_out.n})", result.left_out, result.seen))
-    ax = ax if ax is not None else plt.subplots(figsize=(6, 0.35 * len(pairs) + 1.5))[1]
-    for shift, which, name in ((0.12, 1, "value left out"), (-0.12, 2, "value seen")):
-        drawn = [(i, pair[which]) for i, pair in enumerate(pairs) if pair[which] is not None]
-        middle = np.array([one.value for _, one in drawn])
-        width = np.array([[one.value - one.low, one.high - one.value] for _, one in drawn]).T
-        ax.errorbar(middle, [i + shift for i, _ in drawn], xerr=width.clip(0), fmt="o", markersize=3, label=name)
+    names = [*(f"{one.name} ({one.n})" for one in shown), f"all together ({result.left_out.n})"]
+    ax = ax if ax is not None else plt.subplots(figsize=(6, 0.35 * len(names) + 1.5))[1]
+    columns = {
+        "value left out": [*(one.left_out for one in shown), result.left_out],
+        "value seen": [*(one.seen for one in shown), result.seen],
+    }
+    for shift, (name, column) in zip((0.12, -0.12), columns.items(), strict=True):
+        drawn = [(i + shift, one) for i, one in enumerate(column) if one is not None]
+        width = np.array([[one.value - one.low, one.high - one.value] for _, one in drawn]).T.clip(0)
+        at = [one.value for _, one in drawn]
+        ax.errorbar(at, [y for y, _ in drawn], xerr=width, fmt="o", markersize=3, label=name)
     ax.axvline(0.5, color="grey", linestyle=":")
-    ax.set_yticks(range(len(pairs)), [pair[0] for pair in pairs])
+    ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="AUROC", ylabel=f"{result.key} (n)", xlim=(0, 1))
     ax.legend(loc="lower left")
     return ax
