@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ellora_trust.artifacts import versions
 from ellora_trust.errors import InputError
@@ -31,7 +31,7 @@ from steering.pairs import DIRECTIONS, EDITS, VARIANTS, PairSet, compile_pairs, 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-DEFAULT_EDITS = {"types": EDITS}
+DEFAULT_EDITS = {"types": EDITS, "testbed": EDITS}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class SteerJob:
 
     Attributes:
         model: As for `load`.
-        task: `types` (edits), or `aliasing` or `pointers` (directions and variants).
+        task: `types` or `testbed` (its annotations, by fill-in-the-middle): edits. `aliasing` or `pointers`: directions
+            and variants.
         edits: Which pairs; each is a study of its own.
         limit: Originals, at most; None takes all.
         draws: Times each original is edited, with other sites.
@@ -58,7 +59,7 @@ class SteerJob:
     draws: int = 1
     seed: int = 0
     source: str | None = None
-    method: Method = "mean_difference"
+    method: Method | Literal["trained"] = "mean_difference"
     every: int = 3
     strengths: tuple[float, ...] = (1.0, 2.0)
 
@@ -76,7 +77,7 @@ class SteerJob:
         if self.task in ("aliasing", "pointers"):
             return DIRECTIONS
         if self.task not in DEFAULT_EDITS:
-            raise InputError(f"task {self.task!r} has no contrast pairs; use types, aliasing or pointers")
+            raise InputError(f"task {self.task!r} has no contrast pairs; use types, aliasing, pointers or testbed")
         return DEFAULT_EDITS[self.task]
 
 
@@ -89,7 +90,7 @@ def run_job(job: SteerJob, out: Path, *, say: Callable[[str], None], progress: b
     asked, settings = job.asked(), job.settings()
     _claim(job, out)
     model = load(job.model)
-    task = load_task(job.task, source=Path(job.source) if job.source else None)
+    task = _task(job)
     elsewhere = Elsewhere.of(model, job.task, seed=job.seed)
     studies = []
     for edit in asked:
@@ -117,6 +118,14 @@ def run_job(job: SteerJob, out: Path, *, say: Callable[[str], None], progress: b
         studies.append(found)
     _write(job, model, studies, out)
     return studies
+
+
+def _task(job: SteerJob) -> Task:
+    if job.task != "testbed":
+        return load_task(job.task, source=Path(job.source) if job.source else None)
+    from ellora_trust.tasks.testbed.task import TestbedTask
+
+    return TestbedTask(kind="types")
 
 
 def _claim(job: SteerJob, out: Path) -> None:

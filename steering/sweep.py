@@ -96,7 +96,7 @@ class Reading:
         def keep(hidden: Tensor, at: Tensor) -> None:
             stream.append(hidden[0])
 
-        with edit(model, {"resid.*": keep}):
+        with torch.no_grad(), edit(model, {"resid.*": keep}):
             _columns(model, done, _spread(cache, 1), 1)
         return cls(done.prompt, done.answer, cache, torch.stack(stream))
 
@@ -122,7 +122,21 @@ def patched(model: CodeModel, reading: Reading, patches: Sequence[Patch]) -> Ite
     for first in range(0, len(order), rows):
         numbers = order[first : first + rows]
         chosen = [patches[i] for i in numbers]
-        yield numbers, _resumed(model, reading, chosen) if reading.cache is not None else naive(model, reading, chosen)
+        # Not around the `yield`: the caller's own setting must hold between two of them.
+        with torch.no_grad():
+            logits = patched_logits(model, reading, chosen)
+        yield numbers, logits
+
+
+def patched_logits(model: CodeModel, reading: Reading, patches: Sequence[Patch]) -> Tensor:
+    """Return the logits of a few patches in one forward, (n, n_answer, n_vocabulary); they can be differentiated."""
+    if reading.cache is None:
+        return naive(model, reading, patches)
+    assert reading.stream is not None
+    begin = min(patch.start for patch in patches)
+    stream = reading.stream[begin].expand(len(patches), -1, -1)
+    with _resuming(model, begin, stream), edit(model, _edits(model, patches, begin, column=0)):
+        return _columns(model, reading, _spread(reading.cache, len(patches)), len(patches))
 
 
 @torch.no_grad()
@@ -133,15 +147,6 @@ def naive(model: CodeModel, reading: Reading, patches: Sequence[Patch]) -> Tenso
         state = forward(model, [ids] * len(patches), keep_logits=len(reading.answer), use_cache=False)
     assert state.logits is not None
     return state.logits
-
-
-@torch.no_grad()
-def _resumed(model: CodeModel, reading: Reading, patches: Sequence[Patch]) -> Tensor:
-    assert reading.stream is not None
-    begin = min(patch.start for patch in patches)
-    stream = reading.stream[begin].expand(len(patches), -1, -1)
-    with _resuming(model, begin, stream), edit(model, _edits(model, patches, begin, column=0)):
-        return _columns(model, reading, _spread(reading.cache, len(patches)), len(patches))
 
 
 def _edits(model: CodeModel, patches: Sequence[Patch], begin: int, *, column: int) -> dict[str | Site, EditFunction]:
@@ -169,8 +174,7 @@ def _columns(model: CodeModel, reading: Reading, cache: Any, n_rows: int) -> Ten
     ids = torch.tensor(reading.columns, device=model.device).expand(n_rows, -1)
     mask = torch.ones(n_rows, len(reading.prompt) - 1 + ids.shape[1], dtype=torch.long, device=model.device)
     state = State(mask, cache, None)
-    with torch.no_grad():
-        run_chunk(model, ids, state, keep_logits=ids.shape[1], use_cache=True)
+    run_chunk(model, ids, state, keep_logits=ids.shape[1], use_cache=True)
     assert state.logits is not None
     return state.logits
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ellora_trust.prompts import render
 from ellora_trust.tasks import load_task
 from ellora_trust.tasks.base import Example, Task
 from steering.pairs import edited
@@ -39,16 +38,15 @@ class Elsewhere:
 
     @classmethod
     def of(cls, model: CodeModel, task: str, *, seed: int = 0) -> Elsewhere:
-        """Return aliasing (copy against alias) for the task types, and types (plain against renamed) for the others."""
-        other = load_task("aliasing" if task == "types" else "types")
-        pairs = _members(other, seed) if task == "types" else _renamed(other, seed)
-        texts = [(_text(model, other, first), _text(model, other, second)) for first, second in pairs]
+        """Return aliasing (copy against alias) for types and testbed, types (plain against renamed) for the others."""
+        about_types = task in ("types", "testbed")
+        other = load_task("aliasing" if about_types else "types")
+        pairs = _members(other, seed) if about_types else _renamed(other, seed)
+        # The testbed's context is too short for worked examples.
+        header = "" if task == "testbed" else other.header
+        texts = [(header + first.prompt, header + second.prompt) for first, second in pairs]
         vector = SteeringVector.fit(model, texts)
         return cls(vector.directions, [first for first, _ in texts])
-
-
-def _text(model: CodeModel, task: Task, example: Example) -> str:
-    return render(model, example, header=task.header).text
 
 
 def _members(task: Task, seed: int) -> list[tuple[Example, Example]]:

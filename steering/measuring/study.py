@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from steering.measuring.folds import Fold, at_most, make_folds, right_questions
 from steering.measuring.grid import Cell, Grid
 from steering.measuring.needing import choose_threshold, fit_gate
 from steering.measuring.result import FoldRows, Study, assemble
-from steering.measuring.trials import Trials, question, run_trials
+from steering.measuring.training import train_patch
+from steering.measuring.trials import Trials, questions_of, run_trials
 from steering.measuring.unrelated import divergence
 from steering.sweep import Patch
 from steering.vector import SteeringVector
@@ -45,7 +46,7 @@ class Settings:
     """What is tried and on how much.
 
     Attributes:
-        method: How directions are fitted, as in `steering.directions`.
+        method: How directions are fitted, as in `steering.directions`; `trained` trains those of the chosen cell.
         grid: Cells of the sweep.
         n_folds: Every pair is held out in one of these.
         n_validation: Validation pairs of a fold, at most.
@@ -57,7 +58,7 @@ class Settings:
         format: How the questions are put.
     """
 
-    method: Method = "mean_difference"
+    method: Method | Literal["trained"] = "mean_difference"
     grid: Grid = field(default_factory=Grid)
     n_folds: int = 3
     n_validation: int = 100
@@ -128,7 +129,7 @@ class _Work:
         self.model, self.task, self.pairs, self.settings = model, task, pairs, settings
         self.other, self.unrelated, self.out, self.progress = other, unrelated, out, progress
         self.cells = settings.grid.cells(model.arch.n_layers)
-        self.questions = [question(model, task, pair, format=settings.format) for pair in pairs.pairs]
+        self.questions = questions_of(model, task, pairs.pairs, format=settings.format)
         every = right_questions(pairs)
         chosen = at_most(range(len(every)), settings.n_right)
         self.right = [every[i] for i in chosen]
@@ -158,13 +159,27 @@ class _Work:
         positive, negative = [p.positive for p in chosen], [p.negative for p in chosen]
         return {site: make(self.rows(site, positive), self.rows(site, negative)) for site in self.sites}
 
+    def fitted(self, indices: Sequence[int]) -> Directions:
+        """Return the directions that are swept; training starts from the mean difference."""
+        method = "mean_difference" if self.settings.method == "trained" else self.settings.method
+        return self.directions(indices, lambda pos, neg: direction(pos, neg, method))
+
+    def refined(self, vector: Directions, cell: Cell, indices: Sequence[int]) -> Directions:
+        """Return the directions with those of the chosen cell trained, where the method says so."""
+        if self.settings.method != "trained":
+            return vector
+        questions = [self.questions[i] for i in indices]
+        patch = train_patch(self.model, questions, cell.patch(vector), seed=self.settings.seed, progress=self.progress)
+        return {**vector, **{s: d / cell.strength for s, d in zip(cell.sites, patch.deltas, strict=True)}}
+
     def fold(self, number: int, fold: Fold) -> FoldRows:
         """Fit on the training groups, choose on the validation groups, judge on the held-out ones."""
-        vector = self.directions(fold.train, lambda pos, neg: direction(pos, neg, self.settings.method))
+        vector = self.fitted(fold.train)
         patches = [cell.patch(vector) for cell in self.cells]
         validation = at_most(fold.validation, self.settings.n_validation)
         seen = self.trials(validation, patches, f"fold {number + 1}: choosing")
         cell = self.cells[best_cell(seen)]
+        vector = self.refined(vector, cell, fold.train)
         test = self.trials(fold.test, patches, f"fold {number + 1}: every cell")
         controls = self.trials(fold.test, self._controls(number, fold, vector, cell), f"fold {number + 1}: controls")
         steering = Steering({site: vector[site] for site in cell.sites}, cell.strength)
@@ -256,7 +271,7 @@ class _Work:
             np.concatenate([fold.validation.matched for fold in rows]),
         )
         cell = self.cells[best_cell(pooled)]
-        found = self.directions(range(len(self.pairs)), lambda pos, neg: direction(pos, neg, self.settings.method))
+        found = self.refined(self.fitted(range(len(self.pairs))), cell, range(len(self.pairs)))
         return SteeringVector(found, self.settings.method, "prompt_end", cell.sites, cell.strength)
 
 

@@ -57,27 +57,29 @@ class Trials:
     matched: NDArray[np.bool_]
 
 
-def question(model: CodeModel, task: Task, pair: Pair, *, format: Format = "auto") -> Question:
-    """Return the question of a pair's negative.
+def questions_of(model: CodeModel, task: Task, pairs: Sequence[Pair], *, format: Format = "auto") -> list[Question]:
+    """Return the question of each pair's negative.
 
     The target is what the model itself said to the positive, as far as it takes to be right; where that does not answer
     the negative (alias against copy), the reference answer.
     """
-    text = render(model, pair.negative, format=format, header=task.header).text
-    target = _shortest_right(model, task, pair) or _ids(model, f" {pair.negative.answer}")
-    return Question(pair.negative.id, tuple(model.tokenizer(text).input_ids), tuple(target))
+    said = [_ids(model, pair.positive_answer) for pair in pairs]
+    tries = [(i, n) for i, ids in enumerate(said) for n in range(1, len(ids) + 1)]
+    outcomes = task.decide_all([pairs[i].negative for i, _ in tries], [model.decode(said[i][:n]) for i, n in tries])
+    right: dict[int, int] = {}
+    for (i, n), outcome in zip(tries, outcomes, strict=True):
+        if outcome is Outcome.CORRECT:
+            right.setdefault(i, n)
+    found = []
+    for i, pair in enumerate(pairs):
+        text = render(model, pair.negative, format=format, header=task.header).text
+        target = said[i][: right[i]] if i in right else _ids(model, f" {pair.negative.answer}")
+        found.append(Question(pair.negative.id, tuple(model.tokenizer(text).input_ids), tuple(target)))
+    return found
 
 
 def _ids(model: CodeModel, text: str) -> list[int]:
     return list(model.tokenizer(text, add_special_tokens=False).input_ids)
-
-
-def _shortest_right(model: CodeModel, task: Task, pair: Pair) -> list[int] | None:
-    ids = _ids(model, pair.positive_answer)
-    for n in range(1, len(ids) + 1):
-        if task.decide(pair.negative, model.decode(ids[:n])) is Outcome.CORRECT:
-            return ids[:n]
-    return None
 
 
 def run_trials(

@@ -14,12 +14,16 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError, one_of
-from ellora_trust.tasks.base import Example
+from ellora_trust.prompts import Format, render
+from ellora_trust.tasks.base import Example, Task
 from steering.pairs.splits import assigned, components
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
 
 KIND, SCHEMA = "steering-pairs", 1
 Item = TypeVar("Item")
@@ -92,6 +96,14 @@ class PairSet:
     def edits(self) -> tuple[str, ...]:
         """The edits there are, in the order in which they were asked for."""
         return tuple(dict.fromkeys([*self.counts, *(pair.edit for pair in self.pairs)]))
+
+    def texts(self, model: CodeModel, task: Task, *, format: Format = "auto") -> list[tuple[str, str]]:
+        """Return (positive, negative) prompts as the task puts them: what a vector is fitted on."""
+
+        def text(example: Example) -> str:
+            return render(model, example, format=format, header=task.header).text
+
+        return [(text(pair.positive), text(pair.negative)) for pair in self.pairs]
 
     def of(self, edit: str) -> PairSet:
         """Return the pairs of one edit.

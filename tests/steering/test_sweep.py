@@ -11,6 +11,7 @@ from ellora_trust.errors import InputError
 from ellora_trust.inference import SharedPrefix
 from ellora_trust.model import CodeModel
 from steering import SteeringVector
+from steering.measuring.training import answer_loss, train_patch
 from steering.measuring.trials import Question, run_trials
 from steering.sweep import Patch, Reading, naive, patched, score_patches
 
@@ -108,3 +109,32 @@ def test_trials_resume_from_their_file(tiny: CodeModel, tmp_path):
 def test_too_short_a_prompt_is_refused(tiny: CodeModel):
     with pytest.raises(InputError, match="at least 2 and 1"):
         Reading.of(tiny, [5], [6])
+
+
+def test_training_lowers_the_loss_and_leaves_the_weights(tiny: CodeModel):
+    rng = torch.Generator().manual_seed(0)
+    questions = [
+        Question(f"q{n}", tuple(torch.randint(5, 290, (12,), generator=rng).tolist()), (17, 23)) for n in range(16)
+    ]
+    start = Patch(0, torch.randn(2, tiny.arch.d_model, generator=rng))
+    weights = {name: value.clone() for name, value in tiny.hf.state_dict().items()}
+    before = run_trials(tiny, questions, [start])
+    trained = train_patch(tiny, questions, start)
+    after = run_trials(tiny, questions, [trained])
+    assert after.logprobs.mean() > before.logprobs.mean() + 0.5
+    assert all(torch.equal(tiny.hf.state_dict()[name], value) for name, value in weights.items())
+    assert all(parameter.grad is None for parameter in tiny.hf.parameters())
+
+
+def test_gradient_through_the_shared_prefix_is_that_of_a_full_forward(tiny: CodeModel):
+    reading = Reading.of(tiny, tiny.tokenizer(TEXT).input_ids, [5, 6])
+    delta = torch.randn(1, tiny.arch.d_model, generator=torch.Generator().manual_seed(0))
+
+    def loss_at(step: torch.Tensor) -> float:
+        return -float(score_patches(tiny, reading, [Patch(0, step)]).logprobs[0])
+
+    given = delta.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(answer_loss(tiny, reading, Patch(0, given)), given)
+    along = gradient / gradient.norm()
+    slope = (loss_at(delta + 1e-2 * along) - loss_at(delta - 1e-2 * along)) / 2e-2
+    assert slope == pytest.approx(float(gradient.norm()), rel=0.02)
