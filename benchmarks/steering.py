@@ -54,9 +54,10 @@ def small_vector(model: et.CodeModel) -> SteeringVector:
 
 def generation(model: et.CodeModel, batch: int, n_new: int) -> Callable[[], Any]:
     inputs = inputs_of(model, batch)
+    hf: Any = model.hf
 
     def work() -> Any:
-        return model.hf.generate(**inputs, do_sample=False, max_new_tokens=n_new, min_new_tokens=n_new)
+        return hf.generate(**inputs, do_sample=False, max_new_tokens=n_new, min_new_tokens=n_new)
 
     return work
 
@@ -127,7 +128,7 @@ def nnsight(
     def work() -> None:
         how = {"do_sample": False, "max_new_tokens": n_new, "min_new_tokens": n_new}
         with traced.generate(dict(inputs), **how) as tracer:
-            with tracer.all():  # noqa: SIM117  # nnsight reads this source: one `with` a line
+            with tracer.all():  # nnsight reads this source: one `with` a line
                 traced.model.layers[layer].output[:] += value
 
     return paired(work, plain, rounds)

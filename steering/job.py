@@ -25,7 +25,8 @@ from steering.measuring.elsewhere import Elsewhere
 from steering.measuring.grid import Grid
 from steering.measuring.report import HEADLINE, headline, section
 from steering.measuring.result import Study
-from steering.measuring.study import Settings, study
+from steering.measuring.settings import Settings
+from steering.measuring.study import study
 from steering.pairs import DIRECTIONS, EDITS, VARIANTS, PairSet, compile_pairs, matched_pairs, variant_pairs
 
 if TYPE_CHECKING:

@@ -48,7 +48,8 @@ class Where:
         self.names = (names,) if isinstance(names, str) else tuple(names)
         if not self.names:
             raise InputError(f'no position was given; use {", ".join(NAMES)}, or a selector such as last_use("x")')
-        self._tokenizer, self._language = tokenizer, language
+        self._tokenizer = tokenizer
+        self._language: Language = language
         self._selectors = [name for name in self.names if name not in NAMES]
         for name in self._selectors:
             _check_selector(name, language)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ellora_trust.tasks.base import Example
 from steering.pairs import PairSet
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def _where(flags: Iterable[bool]) -> tuple[int, ...]:
     return tuple(i for i, flag in enumerate(flags) if flag)
 
 
-def at_most(indices: Sequence[int], n: int | None) -> list[int]:
-    """Return at most `n` of the indices, evenly spread; all of them where `n` is None."""
+def at_most(indices: Sequence[Item], n: int | None) -> list[Item]:
+    """Return at most `n` of the items, evenly spread; all of them where `n` is None."""
     if n is None or len(indices) <= n:
         return list(indices)
     return [indices[i * len(indices) // n] for i in range(n)]

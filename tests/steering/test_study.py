@@ -18,7 +18,8 @@ from steering.measuring.grid import Cell, Grid
 from steering.measuring.needing import choose_threshold, fit_gate
 from steering.measuring.report import section
 from steering.measuring.result import NAMES, Study
-from steering.measuring.study import Settings, best_cell, study
+from steering.measuring.settings import Settings
+from steering.measuring.study import best_cell, study
 from steering.measuring.trials import Trials
 from steering.pairs import Pair, PairSet
 from steering.vector import SteeringVector
