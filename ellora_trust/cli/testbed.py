@@ -86,7 +86,8 @@ def lds(
 
     if retrain:
         make_truth(retrain, progress=True)
-    known = Truth.read(truth or retrain) if truth or retrain else Truth.read()
+    folder = truth or retrain
+    known = Truth.read(folder) if folder else Truth.read()
     found = lds(read_scores(scores) if scores else same_family(known), known)
     name = str(scores) if scores else "same family"
     if json:

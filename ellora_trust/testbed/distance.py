@@ -41,7 +41,7 @@ def kl_to_twin(model: CodeModel, twin: CodeModel, examples: Sequence[Example], *
         raise InputError("every question needs an `answer`; use the testbed's prompts")
     if model.tokenizer.get_vocab() != twin.tokenizer.get_vocab():
         raise InputError(f"{model.name} and {twin.name} have different vocabularies; compare twins")
-    rows = [tokenize(model, Passage(_before(model, one), one.answer), number=i) for i, one in enumerate(examples)]
+    rows = [tokenize(model, Passage(_before(model, one), one.answer or ""), number=i) for i, one in enumerate(examples)]
     found = np.zeros(len(rows))
     for batch in plan_batches([len(row.ids) for row in rows], model.token_budget):
         chosen = [rows[i] for i in batch]

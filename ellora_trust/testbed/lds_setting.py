@@ -31,9 +31,9 @@ class Setting:
     """Size of the corpus."""
     corpus_seed: int = 0
     """Of the corpus."""
-    n_subsets: int = 40
+    n_subsets: int = 32
     """Random subsets, one model each."""
-    n_repeated: int = 8
+    n_repeated: int = 6
     """Subsets that are trained once more with another seed, to see how much of a loss is chance."""
     alpha: float = 0.5
     """Share of the documents in a subset."""

@@ -193,6 +193,6 @@ def _write(model: LlamaForCausalLM, pair: Pair, out: Path, *, identity: dict[str
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     with replacing(out) as beside, quiet_transformers():
-        model.to(torch.bfloat16).save_pretrained(beside)
+        model.bfloat16().save_pretrained(beside)
         pair.tokenizer.save_pretrained(beside)
         (beside / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
