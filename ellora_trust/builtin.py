@@ -71,9 +71,6 @@ BUILTIN: dict[str, WheelModel | ShippedModel] = {
     ),
     "testbed": ShippedModel("testbed/shipped/testbed", "a tiny code model with seven planted faults, 2.2 M parameters"),
     "testbed-clean": ShippedModel("testbed/shipped/testbed-clean", "its twin that never saw the faults"),
-    "testbed-lds": ShippedModel(
-        "testbed/shipped/testbed-lds", "a smaller one, whose retraining on random halves is known"
-    ),
 }
 
 

@@ -1,10 +1,10 @@
-"""The linear datamodelling score of any attribution, in a second: the models it needs have been retrained already.
+"""The linear datamodelling score of any attribution, in a second, once the models it needs have been retrained.
 
-    truth = Truth.read()                                  # of the shipped setting
+    truth = Truth.read(folder)                            # that `testbed lds --retrain` wrote
     truth.documents(), truth.queries                      # what to attribute to, and what from
     lds(scores, truth).value                              # 0.31 [0.27, 0.35]; scores: (n_queries, n_documents)
 
-The model that was trained on all of the reduced corpus is `et.load("testbed-lds")`. A score predicts how a query fares
+The model that was trained on all of the reduced corpus lies in the same folder, for `et.load`. A score predicts how a query fares
 when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with the true
 log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance; `ceiling` is what two trainings of the
 same subsets with different seeds reach.
@@ -105,7 +105,7 @@ class Truth:
         from safetensors.numpy import load_file
 
         if not (folder / _RECORD).exists():
-            raise InputError(f"{folder} holds no {_RECORD}; make one with ellora-trust testbed lds --out {folder}")
+            raise InputError(f"{folder} holds no {_RECORD}; make one with ellora-trust testbed lds --retrain {folder}")
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         tensors = load_file(folder / _TENSORS)
         n_documents = len(record["document_ids"])

@@ -126,11 +126,9 @@ def train(pair: Pair, side: Side, out: Path, *, progress: bool = False, stop_aft
     optimizer = make_optimizer(model, pair.recipe)
     checkpoint = Checkpoint(out / "checkpoint", identity)
     done, curve = checkpoint.restore(model, optimizer)
-    with Progress(
-        pair.n_steps, f"training {side} (batches of {pair.recipe.batch_tokens} tokens)", enabled=progress
-    ) as bar:
-        bar.advance(done)
-        last = pair.n_steps if stop_after is None else min(pair.n_steps, done + stop_after)
+    last = pair.n_steps if stop_after is None else min(pair.n_steps, done + stop_after)
+    # Steps done earlier are left out of the bar: they would spoil its rate.
+    with Progress(last - done, f"training {side} ({pair.recipe.batch_tokens} tokens a step)", enabled=progress) as bar:
         for step in range(done, last):
             loss = _step(model, optimizer, pair.ids(side, step), rate=pair.rates[step])
             curve.append(loss)

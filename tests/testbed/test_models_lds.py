@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ellora_trust as et
-from ellora_trust.testbed.lds import SHIPPED, Truth, lds, same_family
+from ellora_trust.testbed.lds import Truth, lds, same_family
 from ellora_trust.testbed.lds_setting import Query, Setting, queries
 from ellora_trust.testbed.lds_training import Texts, query_losses, retrain, train_subset
 from ellora_trust.testbed.tokenizer import train_tokenizer
@@ -123,20 +123,14 @@ def test_a_truth_of_other_documents_is_refused(tokenizer, tmp_path):
         Truth.read(tmp_path)
 
 
-def test_the_shipped_truth_knows_that_families_teach():
-    truth = Truth.read()
-    assert len(truth.subsets) >= 32
-    np.testing.assert_allclose(truth.subsets.mean(1), 0.5, atol=0.001)
-    assert sum(file.stat().st_size for file in SHIPPED.glob("truth.*")) < 1e6
-    found = lds(same_family(truth), truth)
-    assert found.value.low > 0.1
-    assert found.value.value < found.ceiling.high
-    noise = np.random.default_rng(0).normal(size=(len(truth.queries), len(truth.document_ids)))
-    assert abs(lds(noise, truth).value.value) < 0.1
-
-
-def test_the_shipped_base_model_makes_the_recorded_losses():
-    truth = Truth.read()
-    model = et.load("testbed-lds")
-    texts = Texts.of(model.tokenizer, [(query.prompt, query.answer) for query in truth.queries])
-    np.testing.assert_allclose(query_losses(model.hf, texts), truth.base, rtol=1e-3)
+def test_same_family_scores_point_at_the_family_and_at_a_secrets_own_copies(tokenizer, tmp_path):
+    truth = Truth.read(retrain(TOY, tokenizer, tmp_path / "lds"))
+    documents, scores = truth.documents(), same_family(truth)
+    assert scores.shape == (len(truth.queries), len(documents))
+    for query, row in zip(truth.queries, scores, strict=True):
+        chosen = [document for document, score in zip(documents, row, strict=True) if score]
+        assert chosen
+        assert {document.family for document in chosen} == {query.family}
+        if query.family == "canary":
+            assert all(str(document.meta["secret"]) in query.answer for document in chosen)
+            assert len(chosen) == chosen[0].meta["repeats"]
