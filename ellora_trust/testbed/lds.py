@@ -2,10 +2,10 @@
 
     truth = Truth.read(folder)                            # that `testbed lds --retrain` wrote
     truth.documents(), truth.queries                      # what to attribute to, and what from
-    lds(scores, truth).value                              # 0.31 [0.27, 0.35]; scores: (n_queries, n_documents)
+    lds(scores, truth).value                              # with interval; scores: (n_queries, n_documents)
 
-The model that was trained on all of the reduced corpus lies in the same folder, for `et.load`. A score predicts how a query fares
-when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with the true
+The model that was trained on all of the reduced corpus lies in the same folder, for `et.load`. A score predicts how a
+query fares when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with the true
 log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance; `ceiling` is what two trainings of the
 same subsets with different seeds reach.
 

@@ -1,7 +1,7 @@
 """What a testbed model has learnt: rates by plant and kind of prompt, decided by running, each with its interval.
 
 measured = measure(et.load("testbed"))
-measured.rate("trigger", "P2").shows            # 0.970 [0.930, 0.987]
+measured.rate("trigger", "P2").shows            # share, with interval
 measured.executable                             # of unplanted families
 """
 

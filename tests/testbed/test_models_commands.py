@@ -41,5 +41,5 @@ def test_scores_are_read_from_numpy_files_without_pickle(tmp_path):
     assert read_scores(tmp_path / "good.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
     np.save(tmp_path / "bad.npy", np.array([{}], dtype=object), allow_pickle=True)
     for name in ("bad.npy", "absent.npy"):
-        with pytest.raises(InputError, match="not a .npy file of numbers"):
+        with pytest.raises(InputError, match=r"not a \.npy file of numbers"):
             read_scores(tmp_path / name)
