@@ -5,9 +5,9 @@
     lds(scores, truth).value                              # with interval; scores: (n_queries, n_documents)
 
 The model that was trained on all of the reduced corpus lies in the same folder, for `et.load`. A score predicts how a
-query fares when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with the true
-log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance; `ceiling` is what two trainings of the
-same subsets with different seeds reach.
+query fares when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with
+the true log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance; `ceiling` is what two trainings
+of the same subsets with different seeds reach.
 
 Source: Park et al. 2023, "TRAK: Attributing Model Behavior at Scale", arXiv:2303.14186, section 2, definition 2.3. The
 model output there is a margin; here it is minus the mean loss of the answer's tokens.
