@@ -3,8 +3,7 @@
 The score is any function of activations: an error predictor, a direction's dot product. Each row is decided by its own
 activation, once, and stays so for its whole answer.
 
-    gate = Gate(score=probe_risk, threshold=0.5, site="resid.12")
-    with vector.apply(model, sites="resid.14", gate=gate): ...
+    with vector.apply(model, sites="resid.14", when=probe.predict, threshold=0.5, when_site="resid.12"): ...
 
 Conditional activation steering is by Lee et al. 2024, arXiv:2409.05907; there the first row decides for the batch.
 """
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ellora_trust.layout import Layout
     from ellora_trust.model import CodeModel
 
+# Activations at the prompts' ends, (n, d_model), to one number each, (n,); higher means "steer".
+Score = Callable[[Tensor], Tensor | np.ndarray]
 # In the order in which a block reaches them.
 _DEPTH = {"embed": 0, "head": 1, "attn": 2, "mlp": 3, "resid": 4}
 
@@ -34,12 +36,12 @@ class Gate:
     """Opens for rows whose score reaches a threshold.
 
     Attributes:
-        score: Activations at the prompts' ends, (n, d_model), to one number each, (n,); higher means "steer".
+        score: Of the activation at a row's prompt end.
         threshold: From which score on a row is steered.
         site: Where the activation is read; not behind the first steered site.
     """
 
-    score: Callable[[Tensor], Tensor]
+    score: Score
     threshold: float
     site: str
     _open: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
@@ -51,8 +53,8 @@ class Gate:
             InputError: The gate's site lies behind a steered one.
         """
         (site,) = resolve(model, self.site)
-        first = min(steered, key=_order)
-        if _order(site) > _order(first):
+        first = min(steered, key=depth)
+        if depth(site) > depth(first):
             raise InputError(f"the gate reads {site}, which lies behind {first}; read it at {first} or before")
         self._open.clear()
 
@@ -68,5 +70,7 @@ class Gate:
         return torch.tensor([self._open.get(n, False) for n in layout.numbers], device=hidden.device)
 
 
-def _order(site: Site) -> tuple[int, int]:
-    return (site.layer, _DEPTH[site.kind])
+def depth(site: Site | str) -> tuple[int, int]:
+    """Return a key that sorts sites by when a forward reaches them."""
+    kind, *numbers = str(site).split(".")
+    return (int(numbers[0]) if numbers else -1, _DEPTH[kind])

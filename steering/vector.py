@@ -25,7 +25,7 @@ from ellora_trust.positions import Passage
 from ellora_trust.spans import Language, select
 from steering.application import Operation, Steering, Strength
 from steering.directions import Method, direction
-from steering.gating import Gate
+from steering.gating import Gate, Score, depth
 from steering.where import NAMES
 
 if TYPE_CHECKING:
@@ -131,10 +131,23 @@ class SteeringVector:
         positions: str | Sequence[str] | None = None,
         *,
         operation: Operation = "add",
-        gate: Gate | None = None,
+        when: Score | None = None,
+        threshold: float = 0.5,
+        when_site: str | None = None,
         language: Language = "python",
     ) -> Steering:
-        """Return the intervention that `apply` enters; arguments as there.
+        """Return the intervention that `apply` enters.
+
+        Args:
+            sites: Where; those chosen, or the only one, if left out.
+            strength: One number, or one for each prompt of a call (None leaves that prompt alone).
+            positions: Names as in `steering.where`; where the vector was fitted, if left out.
+            operation: `add`, `ablate`, `clamp` or `project`; see `Steering`.
+            when: Steer only the rows for which this score of the activation at the prompt's end reaches `threshold`:
+                (n, d_model) to (n,), such as an error predictor's `predict`.
+            threshold: In the score's own unit.
+            when_site: Where the score reads; the first steered site if left out.
+            language: Of the code that selectors are about.
 
         Raises:
             InputError: A site without a direction, or none chosen where there are several.
@@ -143,6 +156,7 @@ class SteeringVector:
         unknown = [name for name in names if name not in self.directions]
         if unknown:
             raise InputError(f"this vector has no direction at {unknown[0]}; it has {', '.join(self.directions)}")
+        gate = Gate(when, threshold, when_site or min(names, key=depth)) if when is not None else None
         where = positions or (self.position if _appliable(self.position) else "prompt_end")
         return Steering(
             {name: self.directions[name] for name in names},
@@ -165,7 +179,7 @@ class SteeringVector:
 
         Args:
             model: The model, of the widths that the directions have.
-            how: As for `steering`: `sites`, `strength`, `positions`, `operation`, `gate`, `language`.
+            how: As for `steering`.
 
         Raises:
             InputError: As `steering`, or a site or width that the model does not have.

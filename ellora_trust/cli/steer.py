@@ -27,7 +27,9 @@ def steer(
     draws: Annotated[int, typer.Option(help="Times each original is edited, with other sites.")] = 1,
     seed: Annotated[int, typer.Option(help="Of originals, sites, folds and random directions.")] = 0,
     source: Annotated[Path | None, typer.Option(help="Your own code, for the task types.")] = None,
-    method: Annotated[str, typer.Option(help="mean_difference, pca, logistic, whitened or trained.")] = "mean_difference",
+    method: Annotated[
+        str, typer.Option(help="mean_difference, pca, logistic, whitened or trained.")
+    ] = "mean_difference",
     every: Annotated[int, typer.Option(help="Distance of the sweep's first layers; 1 tries all.")] = 3,
     strengths: Annotated[str, typer.Option(help="Multiples of the direction, joined with commas.")] = "1,2",
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/steer"),

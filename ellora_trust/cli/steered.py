@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 
 def read_vector(text: str) -> SteeringVector:
-    """Return the vector of `FOLDER` or `FOLDER:STRENGTH`.
+    """Return the vector of `FOLDER` or `FOLDER:STRENGTH`; a .gguf file serves as well.
 
     Raises:
         InputError: No vector there.
     """
     from steering import SteeringVector
+    from steering.control_vector import read_control_vector
 
     folder, colon, last = text.rpartition(":")
     try:
         strength = float(last) if colon else None
     except ValueError:
         strength = None
-    if strength is None:
-        return SteeringVector.load(Path(text))
-    return replace(SteeringVector.load(Path(folder)), strength=strength)
+    path = Path(text if strength is None else folder)
+    vector = read_control_vector(path) if path.suffix == ".gguf" else SteeringVector.load(path)
+    return vector if strength is None else replace(vector, strength=strength)
 
 
 @contextmanager
@@ -44,8 +45,8 @@ def steered(model: CodeModel, vectors: Sequence[SteeringVector], *, force: bool 
     """
     with ExitStack() as stack:
         for vector in vectors:
-            assert vector.artifact is not None, "read_vector() sets it"
-            vector.artifact.check_model(model, force=force)
+            if vector.artifact is not None:  # llama.cpp's files do not say whose they are
+                vector.artifact.check_model(model, force=force)
             stack.enter_context(vector.apply(model))
         yield
 
@@ -55,10 +56,13 @@ def print_steered(
 ) -> None:
     """Print the steered answer, or as JSON the plain one beside it with both log-probabilities."""
     from ellora_trust.cli.render import print_json
+    from ellora_trust.errors import InputError
     from ellora_trust.loading import load
 
-    assert vectors[0].artifact is not None, "read_vector() sets it"
-    loaded = load(model or vectors[0].artifact.model["name"])
+    known = next((vector.artifact.model["name"] for vector in vectors if vector.artifact is not None), None)
+    if model is None and known is None:
+        raise InputError("a control-vector file does not say which model it is for; name it with --model")
+    loaded = load(model or str(known))
     with steered(loaded, vectors, force=force):
         (answer,) = loaded.generate([prompt], **how)
     if json:

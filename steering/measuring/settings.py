@@ -36,7 +36,7 @@ class Settings:
     n_folds: int = 3
     n_validation: int = 100
     n_random: int = 10
-    n_right: int = 300
+    n_right: int = 600
     n_shots: int = 200
     n_unrelated: int = 50
     seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import FAMILIES, make_model
@@ -12,7 +13,8 @@ from ellora_trust.errors import InputError
 from ellora_trust.hooks import capture
 from ellora_trust.model import CodeModel
 from ellora_trust.positions import Passage
-from steering import Gate, SteeringVector, per_row
+from probes import ErrorProbe
+from steering import SteeringVector, per_row
 
 PROMPTS = [
     "def add(a, b):\n    return",
@@ -157,21 +159,39 @@ def test_each_prompt_of_a_batch_can_have_its_own_vector(tiny: CodeModel, vector:
 
 def test_gate_decides_row_by_row(tiny: CodeModel, vector: SteeringVector):
     seen = capture(tiny, PROMPTS, "resid.0", "prompt_end").vectors("resid.0", "prompt_end")
-    gate = Gate(lambda h: h[:, 0], float(seen[:, 0].sort().values[1]), "resid.0")
-    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer", gate=gate):
+    threshold = float(seen[:, 0].sort().values[1])
+    gate = {"when": lambda h: h[:, 0], "threshold": threshold, "when_site": "resid.0"}
+    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer", **gate):
         gated, own = tokens_of(tiny, PROMPTS), own_generate(tiny, PROMPTS)
     with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer"):
         steered = tokens_of(tiny, PROMPTS)
     plain = tokens_of(tiny, PROMPTS)
-    is_open = seen[:, 0] >= gate.threshold
+    is_open = seen[:, 0] >= threshold
     assert is_open.sum() == 2
     assert gated == own == [steered[i] if is_open[i] else plain[i] for i in range(3)]
 
 
 def test_gate_behind_the_steered_site_is_refused(tiny: CodeModel, vector: SteeringVector):
-    gate = Gate(lambda h: h[:, 0], 0.0, "resid.1")
-    with pytest.raises(InputError, match="lies behind"), vector.apply(tiny, sites="resid.0", gate=gate):
+    gate = {"when": lambda h: h[:, 0], "when_site": "resid.1"}
+    with pytest.raises(InputError, match="lies behind"), vector.apply(tiny, sites="resid.0", **gate):
         pass
+
+
+def test_error_predictor_can_be_the_gate(tiny: CodeModel, vector: SteeringVector):
+    seen = capture(tiny, PROMPTS * 12, "resid.0", "prompt_end")
+    wrong = np.tile([True, False, True], 12)
+    probe = ErrorProbe().fit(dict(seen), wrong, np.repeat(np.arange(12), 3))
+    risks = probe.predict(seen.vectors("resid.0", "prompt_end")[:3])
+    risky = risks >= np.median(risks)
+    assert risky.sum() == 2
+    gate = {"when": probe.predict, "threshold": float(np.median(risks)) - 1e-6, "when_site": "resid.0"}
+    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer", **gate):
+        gated = tokens_of(tiny, PROMPTS)
+    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer"):
+        steered = tokens_of(tiny, PROMPTS)
+    plain = tokens_of(tiny, PROMPTS)
+    assert gated == [steered[i] if risky[i] else plain[i] for i in range(3)]
+    assert steered != plain
 
 
 def test_two_vectors_add_up(tiny: CodeModel, vector: SteeringVector):
