@@ -178,19 +178,20 @@ def test_gate_behind_the_steered_site_is_refused(tiny: CodeModel, vector: Steeri
 
 
 def test_error_predictor_can_be_the_gate(tiny: CodeModel, vector: SteeringVector):
-    seen = capture(tiny, PROMPTS * 12, "resid.0", "prompt_end")
+    prompts = [f"{prompt} {number}" for number in range(12) for prompt in PROMPTS]
+    seen = capture(tiny, prompts, "resid.0", "prompt_end")
     wrong = np.tile([True, False, True], 12)
     probe = ErrorProbe().fit(dict(seen), wrong, np.repeat(np.arange(12), 3))
-    risks = probe.predict(seen.vectors("resid.0", "prompt_end")[:3])
-    risky = risks >= np.median(risks)
-    assert risky.sum() == 2
-    gate = {"when": probe.predict, "threshold": float(np.median(risks)) - 1e-6, "when_site": "resid.0"}
-    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer", **gate):
-        gated = tokens_of(tiny, PROMPTS)
-    with vector.apply(tiny, sites="resid.1", strength=8.0, positions="answer"):
-        steered = tokens_of(tiny, PROMPTS)
-    plain = tokens_of(tiny, PROMPTS)
-    assert gated == [steered[i] if risky[i] else plain[i] for i in range(3)]
+    first = prompts[:3]
+    risky = probe.predict(seen.vectors("resid.0", "prompt_end")[:3]) >= 0.5
+    assert risky.tolist() == [True, False, True]
+    how = {"sites": "resid.1", "strength": 8.0, "positions": "answer"}
+    with vector.apply(tiny, **how, when=probe.predict, when_site="resid.0"):
+        gated = tokens_of(tiny, first)
+    with vector.apply(tiny, **how):
+        steered = tokens_of(tiny, first)
+    plain = tokens_of(tiny, first)
+    assert gated == [steered[0], plain[1], steered[2]]
     assert steered != plain
 
 
