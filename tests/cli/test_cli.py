@@ -155,7 +155,7 @@ def test_a_predictor_is_recalibrated_for_another_model(go, tiny_folder: Path, la
         (
             ["probe", "--task", "alising"],
             2,
-            "synthesis, types; did you mean 'aliasing'?",
+            "synthesis, testbed, types; did you mean 'aliasing'?",
         ),
         (["probe", "--limit", "0"], 2, "--limit is 0; give at least 1"),
         (["probe", "--permutations", "0"], 2, "--permutations is 0"),
