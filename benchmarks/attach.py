@@ -15,7 +15,6 @@ stands what peers publish of theirs, on other machines and models: not measured 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -24,10 +23,10 @@ import numpy as np
 import torch
 
 import ellora_trust as et
+from benchmarks.paired import Work, interval, paired
 from probes.error_probe import Calibration, ErrorProbe
 from probes.watching.attach import attach
 
-Work = Callable[[], Any]
 BAR = 1.03
 # name -> (ratio, what was measured)
 PUBLISHED = {
@@ -47,31 +46,22 @@ def main() -> None:
     for batch in args.batches:
         made = works(model, batch, args.new_tokens)
         for name, work in made.items():
-            show(name, batch, paired(work, lambda: attach(probe, model), args.rounds))
+            show(name, batch, paired(watched(work, lambda: attach(probe, model)), work, args.rounds))
         # The same comparison of plain with plain: what the machine does to a ratio that is 1.
         name, work = next(iter(made.items()))
-        show(f"null: {name}", batch, paired(work, nullcontext, args.rounds))
+        show(f"null: {name}", batch, paired(watched(work, nullcontext), work, args.rounds))
     for name, (ratio, what) in PUBLISHED.items():
         print(f"{name:34} {ratio}   published, not measured here: {what}")
 
 
-def paired(work: Work, watching: Callable[[], Any], rounds: int) -> np.ndarray:
-    """Return seconds of each round, (rounds, 2, 2): watched and plain, by wall clock and of the processor."""
+def watched(work: Work, watching: Callable[[], Any]) -> Work:
+    """The same work inside a context."""
 
-    def watched() -> None:
+    def run() -> None:
         with watching():
             work()
 
-    found = []
-    for round_ in range(rounds + 1):
-        # Watched and plain change places within a round, and rounds change which comes first.
-        order = [0, 1, 1, 0] if round_ % 2 else [1, 0, 0, 1]
-        taken = np.zeros((2, 2))
-        for which in order:
-            taken[which] += seconds((watched, work)[which])
-        if round_:  # the first round warms up
-            found.append(taken)
-    return np.array(found)
+    return run
 
 
 def show(name: str, batch: int, taken: np.ndarray) -> None:
@@ -81,25 +71,6 @@ def show(name: str, batch: int, taken: np.ndarray) -> None:
     cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in (wall, processor)]
     plain = float(np.median(taken[:, 1, 0])) / 2
     print(f"{name:28} {batch:5} {cells[0]:>22} {cells[1]:>22} {plain:8.2f} {verdict:>5}", flush=True)
-
-
-def interval(ratios: np.ndarray, n_resamples: int = 2000) -> tuple[float, float, float]:
-    """Median with a 95 % bootstrap interval over rounds."""
-    rng = np.random.default_rng(0)
-    drawn = np.median(rng.choice(ratios, (n_resamples, len(ratios))), 1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
-
-
-def seconds(work: Work) -> tuple[float, float]:
-    """Wall-clock and processor seconds of one run."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter(), time.process_time()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
 def made_probe(model: et.CodeModel) -> ErrorProbe:
