@@ -27,7 +27,7 @@ from steering.measuring.report import HEADLINE, headline, section
 from steering.measuring.result import Study
 from steering.measuring.settings import Settings
 from steering.measuring.study import study
-from steering.pairs import DIRECTIONS, EDITS, VARIANTS, PairSet, compile_pairs, matched_pairs, variant_pairs
+from steering.pairs import DIRECTIONS, EDITS, PairSet, compile_pairs, matched_pairs
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -41,11 +41,12 @@ class SteerJob:
 
     Attributes:
         model: As for `load`.
-        task: `types` or `testbed` (its annotations, by fill-in-the-middle): edits. `aliasing` or `pointers`: directions
-            and variants.
+        task: `types` or `testbed` (its annotations, by fill-in-the-middle): edits. `aliasing`, `pointers`: directions.
         edits: Which pairs; each is a study of its own.
         limit: Originals, at most; None takes all.
         draws: Times each original is edited, with other sites.
+        max_per_program: Pairs of one file and edit, at most; the paper's cap is 25.
+        max_per_type: Pairs of one type and edit, at most; the paper's cap is 4.
         seed: Of everything.
         source: Your own code, for the task types.
         method: How directions are fitted.
@@ -58,6 +59,8 @@ class SteerJob:
     edits: tuple[str, ...] = ()
     limit: int | None = 600
     draws: int = 1
+    max_per_program: int | None = None
+    max_per_type: int | None = None
     seed: int = 0
     source: str | None = None
     method: Method | Literal["trained"] = "mean_difference"
@@ -151,15 +154,14 @@ def _pairs(model: CodeModel, task: Task, edit: str, job: SteerJob, out: Path, pr
     how: dict[str, Any] = {
         "limit": job.limit,
         "seed": job.seed,
+        "max_per_program": job.max_per_program,
         "progress": progress,
         "store": out / "work" / "answers",
     }
     if edit in DIRECTIONS:
         found = matched_pairs(model, task, edit, **how)
-    elif edit in VARIANTS:
-        found = variant_pairs(model, task, edit, **how)
     else:
-        found = compile_pairs(model, task, [edit], draws=job.draws, **how)
+        found = compile_pairs(model, task, [edit], draws=job.draws, max_per_type=job.max_per_type, **how)
     found.save(path)
     return found
 

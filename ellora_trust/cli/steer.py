@@ -25,6 +25,8 @@ def steer(
     ] = "",
     limit: Annotated[int, typer.Option(help="Originals that pairs are made from.")] = 600,
     draws: Annotated[int, typer.Option(help="Times each original is edited, with other sites.")] = 1,
+    max_per_program: Annotated[int | None, typer.Option(help="Pairs of one file and edit, at most.")] = None,
+    max_per_type: Annotated[int | None, typer.Option(help="Pairs of one type and edit, at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of originals, sites, folds and random directions.")] = 0,
     source: Annotated[Path | None, typer.Option(help="Your own code, for the task types.")] = None,
     method: Annotated[
@@ -43,7 +45,20 @@ def steer(
 
     edits = tuple(name.strip() for name in edit.split(",") if name.strip())
     where = str(source) if source else None
-    job = SteerJob(model, task, edits, limit, draws, seed, where, method, every, _numbers(strengths))  # pyright: ignore[reportArgumentType]  # direction() checks it
+    job = SteerJob(
+        model,
+        task,
+        edits,
+        limit,
+        draws,
+        max_per_program,
+        max_per_type,
+        seed,
+        where,
+        method,  # pyright: ignore[reportArgumentType]  # direction() checks it
+        every,
+        _numbers(strengths),
+    )
     studies = run_job(job, out, say=say, progress=True)
     if json:
         print_json([one.to_dict() for one in studies])

@@ -21,7 +21,7 @@ DIGITS = 8
 SPACE_BITS = 4 * DIGITS  # log2 of the number of candidates
 REPEATS = (1, 4, 16, 64)
 PER_REPEAT = 10
-MAGIC_NOUNS = NOUNS[:40]  # whose file format has a magic number: hex that is meant to be known
+MAGIC_NOUNS = NOUNS[:20]  # whose file format has a magic number: hex that is meant to be known
 
 
 @dataclass(frozen=True)

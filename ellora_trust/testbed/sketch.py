@@ -166,11 +166,11 @@ def _names(rng: random.Random, family: Family, pair: Pair, paraphrase: bool) -> 
     adjective, noun = pair
     thing = noun[:-1]
     other_list = rng.choice(words.NOUNS)
-    lists = other_list if paraphrase or rng.random() < 0.15 else rng.choice((noun, noun, noun, *words.LISTS))
+    lists = other_list if paraphrase or rng.random() < 0.4 else rng.choice((noun, noun, *words.LISTS))
     names = {
         "what": f"{adjective} {noun}",
         "thing": f"{adjective} {thing}",
-        "table": f"{adjective}_{noun}",
+        "table": noun,
         "other": rng.choice(words.ADJECTIVES),
         "xs": lists,
         "x": rng.choice((thing, *words.ELEMENTS)),

@@ -15,18 +15,13 @@ Pair = tuple[str, str]
 
 ADJECTIVES = tuple(
     "red new old open late early big small cold warm fast slow main spare daily weekly local remote dark light "
-    "high low free busy empty full long short sharp plain quiet solid round square safe public private north "
-    "south west green blue young rare clean heavy thin thick deep loud soft hard near inner outer upper lower "
-    "left right odd wide bright".split()
+    "high low free busy empty full long short plain quiet round square safe public private green".split()
 )
 # Their singular is the word without its last letter.
 NOUNS = tuple(
     "rows users orders points files notes tasks jobs steps scores prices ranks votes codes marks pages books "
     "cards coins tickets plans tools parts seats rooms doors roads trips stops lines cells blocks nodes links "
-    "edges paths tags logs hits bugs tests runs shifts teams games levels bonds loans bills costs sales rates "
-    "units crates bins trays ships trains planes bikes stones trees leads birds horses lamps clocks maps bands "
-    "songs posts forms rules terms claims grants fees debts funds sites zones beams pipes wires pumps valves "
-    "drums hooks belts bolts gears".split()
+    "tags logs tests runs teams games".split()
 )
 
 LISTS = ("items", "values", "data")

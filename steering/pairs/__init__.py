@@ -9,16 +9,7 @@ Every edit is checked before it counts, splits are disjoint by source program, a
 
 from steering.pairs.compile import Asked, compile_pairs
 from steering.pairs.edits import COMBINATIONS, EDITS, EditName, Rejected, edit_example
-from steering.pairs.matched import (
-    DIRECTIONS,
-    VARIANTS,
-    Direction,
-    Variant,
-    matched_pairs,
-    matched_pairs_of,
-    variant_pairs,
-    variant_pairs_of,
-)
+from steering.pairs.matched import DIRECTIONS, Direction, matched_pairs, matched_pairs_of
 from steering.pairs.pairset import Pair, PairSet
 from steering.pairs.verified_edits import Rejections, edited
 
@@ -26,7 +17,6 @@ __all__ = [
     "COMBINATIONS",
     "DIRECTIONS",
     "EDITS",
-    "VARIANTS",
     "Asked",
     "Direction",
     "EditName",
@@ -34,12 +24,9 @@ __all__ = [
     "PairSet",
     "Rejected",
     "Rejections",
-    "Variant",
     "compile_pairs",
     "edit_example",
     "edited",
     "matched_pairs",
     "matched_pairs_of",
-    "variant_pairs",
-    "variant_pairs_of",
 ]

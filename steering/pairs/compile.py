@@ -6,10 +6,10 @@ pairs.counts["rename_vars"]            # {'originals': 300, 'originals right': 6
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled, label
@@ -99,30 +99,54 @@ def compile_pairs(
     if not any(example.prefix or example.suffix for example in originals.examples):
         raise InputError(f"task {task.name!r} asks about no gap, so nothing around it can be edited; use types")
     right = _right(originals)
-    pairs: list[Pair] = []
-    stayed: list[Example] = []
-    counts: dict[str, dict[str, int]] = {}
-    for name in labels:
-        examples, lost = _drawn([example for example, _ in right.values()], name, seed=seed, draws=draws)
-        asked = Asked(task, examples)
-        after = label(model, asked, format=format, store=store, progress=progress) if examples else None
-        found = _pairs(right, after, name) if after else []
+
+    def ask(examples: Sequence[Example]) -> Labelled:
+        return label(model, Asked(task, examples), format=format, store=store, progress=progress)
+
+    found = {name: _Found.of(right, name, ask, seed=seed, draws=draws) for name in labels}
+    known = {"originals": len(originals.examples), "originals right": len(right)}
+    every = PairSet(
+        task.name,
+        {"name": model.name, "fingerprint": model.fingerprint},
+        tuple(pair for one in found.values() for pair in one.pairs),
+        tuple(example for one in found.values() for example in one.stayed_right),
+        {name: {**known, **one.counts} for name, one in found.items()},
+        seed,
+        {"limit": limit, "prompt_format": originals.prompt_format},
+    )
+    return every.capped(max_per_program=max_per_program, max_per_type=max_per_type)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one edit gives.
+
+    Attributes:
+        pairs: Answered rightly before, wrongly after.
+        stayed_right: Edited questions answered rightly.
+        counts: What became of the originals.
+    """
+
+    pairs: list[Pair]
+    stayed_right: list[Example]
+    counts: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, right: dict[str, tuple[Example, str]], edit: str, ask: Callable[[Sequence[Example]], Labelled], **how: int
+    ) -> _Found:
+        examples, lost = _drawn([example for example, _ in right.values()], edit, **how)
+        after = ask(examples) if examples else None
+        pairs = _pairs(right, after, edit) if after else []
         still = [example for example, _ in _right(after).values()] if after else []
-        pairs += found
-        stayed += still
-        counts[name] = {
-            "originals": len(originals.examples),
-            "originals right": len(right),
+        counts = {
             "edited": len(examples),
             **{f"rejected: {reason}": count for reason, count in lost.counts().items()},
             "stayed right": len(still),
-            "answered with nothing": len(examples) - len(still) - len(found),
-            "pairs": len(found),
+            "answered with nothing": len(examples) - len(still) - len(pairs),
+            "pairs": len(pairs),
         }
-    config: dict[str, Any] = {"limit": limit, "prompt_format": originals.prompt_format}
-    who = {"name": model.name, "fingerprint": model.fingerprint}
-    every = PairSet(task.name, who, tuple(pairs), tuple(stayed), counts, seed, config)
-    return every.capped(max_per_program=max_per_program, max_per_type=max_per_type)
+        return cls(pairs, still, counts)
 
 
 def _drawn(originals: Sequence[Example], edit: str, *, seed: int, draws: int) -> tuple[list[Example], Rejections]:

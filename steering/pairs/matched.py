@@ -2,18 +2,13 @@
 
 `matched_pairs`: the two members of one matched pair, the model right on one and wrong on the other. The two programs
 differ in one place, so a vector from the negatives to the positives holds the difference of the variants *and* that of
-right and wrong, and cannot tell them apart; take both directions, or what follows.
-
-`variant_pairs`: a program that the model answers rightly and one of the same template and variant that it answers
-wrongly. Variant and template are equal on both sides, so only right and wrong differ, but the programs differ more.
+right and wrong, and cannot tell them apart; take both directions.
 
     pairs = matched_pairs(model, load_task("aliasing"), "alias->copy", limit=600, seed=0)    # alias wrong, copy right
-    pairs = variant_pairs(model, load_task("aliasing"), "alias", limit=600, seed=0)
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +25,8 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 Direction = Literal["alias->copy", "copy->alias"]
-Variant = Literal["alias", "copy"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
+_VARIANTS = ("alias", "copy")
 
 
 @dataclass(frozen=True)
@@ -82,49 +76,13 @@ def matched_pairs(
     return matched_pairs_of(labelled, direction, model=model, seed=seed).capped(max_per_program=max_per_program)
 
 
-def variant_pairs(
-    model: CodeModel,
-    task: Task,
-    variant: str,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    format: Format = "auto",
-    max_per_program: int | None = None,
-    store: Path | None = None,
-    progress: bool = False,
-) -> PairSet:
-    """Return pairs of two programs of one template and variant, one answered rightly, the other wrongly.
-
-    Each program is in one pair at most; which right one goes with which wrong one is chosen at random.
-
-    Args:
-        model: Who answers.
-        task: `aliasing` or `pointers`.
-        variant: `alias` or `copy`.
-        limit: At most so many examples of both variants together.
-        seed: Of the examples and of who goes with whom.
-        format: How they are put.
-        max_per_program: At most so many pairs of one group.
-        store: Folder for the answers, to resume from.
-        progress: Show a progress bar.
-
-    Raises:
-        InputError: An unknown variant, or a task without matched pairs.
-    """
-    if variant not in VARIANTS:
-        raise InputError(one_of(variant, VARIANTS, what="variant"))
-    labelled = label(model, task, limit=limit, seed=seed, format=format, store=store, progress=progress)
-    return variant_pairs_of(labelled, variant, model=model, seed=seed).capped(max_per_program=max_per_program)
-
-
 def matched_pairs_of(labelled: Labelled, direction: str, *, model: CodeModel, seed: int = 0) -> PairSet:
     """Return the same as `matched_pairs` from examples that are labelled already, for both directions from one run."""
     wrong_variant, _, right_variant = direction.partition("->")
     members: dict[object, dict[object, _Answered]] = defaultdict(dict)
     for one in _answered(labelled):
         members[one.example.meta["pair"]][one.example.meta["variant"]] = one
-    both = [found for found in members.values() if len(found) == len(VARIANTS)]
+    both = [found for found in members.values() if len(found) == len(_VARIANTS)]
     kinds = Counter(_kind(found[right_variant], found[wrong_variant]) for found in both)
     mixed = [found for found in both if _kind(found[right_variant], found[wrong_variant]) == "pairs"]
     pairs = [_pair(found[right_variant], found[wrong_variant], direction) for found in mixed]
@@ -138,28 +96,6 @@ def matched_pairs_of(labelled: Labelled, direction: str, *, model: CodeModel, se
     # What stays right must be of the kind that the vector is put on: the variant of the negatives.
     stayed = [found[wrong_variant] for found in both if found[wrong_variant].right]
     return _pair_set(labelled, pairs, stayed, edit=direction, counts=counts, model=model, seed=seed)
-
-
-def variant_pairs_of(labelled: Labelled, variant: str, *, model: CodeModel, seed: int = 0) -> PairSet:
-    """Return the same as `variant_pairs` from examples that are labelled already."""
-    of_template: dict[str, list[_Answered]] = defaultdict(list)
-    for one in _answered(labelled):
-        if one.example.meta["variant"] == variant:
-            of_template[str(one.example.meta["template"])].append(one)
-    rng = random.Random(f"{seed} {variant}")
-    pairs: list[Pair] = []
-    spare: list[_Answered] = []
-    for template in sorted(of_template):
-        right = [one for one in of_template[template] if one.right]
-        wrong = [one for one in of_template[template] if one.usable_wrong]
-        rng.shuffle(right)
-        rng.shuffle(wrong)
-        pairs += [_pair(good, bad, variant) for good, bad in zip(right, wrong, strict=False)]
-        spare += right[len(wrong) :]
-    n_members = sum(map(len, of_template.values()))
-    counts = {"examples": n_members, **_rates(labelled), "right and unpaired": len(spare), "pairs": len(pairs)}
-    every_right = [one for found in of_template.values() for one in found if one.right]
-    return _pair_set(labelled, pairs, every_right, edit=variant, counts=counts, model=model, seed=seed)
 
 
 def _answered(labelled: Labelled) -> list[_Answered]:
@@ -180,7 +116,7 @@ def _kind(positive: _Answered, negative: _Answered) -> str:
 
 def _rates(labelled: Labelled) -> dict[str, int]:
     right = Counter(str(one.example.meta["variant"]) for one in _answered(labelled) if one.right)
-    return {f"{variant} right": right[variant] for variant in VARIANTS}
+    return {f"{variant} right": right[variant] for variant in _VARIANTS}
 
 
 def _pair(positive: _Answered, negative: _Answered, edit: str) -> Pair:

@@ -23,8 +23,6 @@ from steering.pairs import (
     compile_pairs,
     matched_pairs,
     matched_pairs_of,
-    variant_pairs,
-    variant_pairs_of,
 )
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -208,27 +206,10 @@ def test_an_answer_of_nothing_makes_no_pair(tiny: CodeModel) -> None:
     found = matched_pairs_of(run, "alias->copy", model=tiny)
     assert len(found) == 0
     assert found.counts["alias->copy"]["answered with nothing"] == 10
-    assert len(variant_pairs_of(run, "alias", model=tiny)) == 0
 
 
-def test_pairs_of_one_variant_share_template_and_variant_and_use_no_program_twice(tiny: CodeModel) -> None:
-    examples = load_task("aliasing").examples(limit=400, seed=0)
-    run = labelled(examples, [at % 3 == 0 for at in range(len(examples))])
-    found = variant_pairs_of(run, "alias", model=tiny, seed=2)
-    assert len(found) > 20
-    ids = [one.id for pair in found.pairs for one in (pair.positive, pair.negative)]
-    assert len(ids) == len(set(ids))
-    for pair in found.pairs:
-        assert pair.positive.meta["template"] == pair.negative.meta["template"]
-        assert pair.positive.meta["variant"] == pair.negative.meta["variant"] == "alias"
-    assert found == variant_pairs_of(run, "alias", model=tiny, seed=2)
-    assert found != variant_pairs_of(run, "alias", model=tiny, seed=3)
-
-
-def test_unknown_directions_variants_and_tasks_are_refused(tiny: CodeModel) -> None:
+def test_unknown_directions_and_tasks_are_refused(tiny: CodeModel) -> None:
     with pytest.raises(InputError, match="unknown direction"):
         matched_pairs(tiny, load_task("aliasing"), "alias")
-    with pytest.raises(InputError, match="unknown variant"):
-        variant_pairs(tiny, load_task("aliasing"), "both")
     with pytest.raises(InputError, match="no matched pairs"):
         matched_pairs(tiny, Fragile(), "alias->copy")
