@@ -12,25 +12,10 @@ from pathlib import Path
 import pytest
 from tiny_models import make_model
 
-from ellora_trust import cli
 from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.sandbox.isolation import UNSAFE
 from ellora_trust.tasks.aliasing.task import AliasingTask
 from ellora_trust.tasks.base import Example, Outcome
-
-
-def run(args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Run the command line in this process; returns exit code, output, errors."""
-    monkeypatch.setattr(sys, "argv", ["ellora-trust", *args])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
-
-
-@pytest.fixture
-def go(capsys, monkeypatch):
-    return lambda *args: run([str(a) for a in args], capsys, monkeypatch)
 
 
 @pytest.fixture
