@@ -119,16 +119,16 @@ def nnsight(
     model: et.CodeModel, vector: SteeringVector, batch: int, n_new: int, plain: Callable[[], Any], rounds: int
 ) -> Any:
     """nnsight runs `generate` itself, with an intervention at every step."""
-    from nnsight import LanguageModel
+    from nnsight import TransformersModel
 
-    traced: Any = LanguageModel(model.hf, tokenizer=model.tokenizer)
+    traced: Any = TransformersModel(model.hf, tokenizer=model.tokenizer, task="text-generation")
     inputs, layer = inputs_of(model, batch), model.arch.n_layers // 2
     value = vector.directions[f"resid.{layer}"]
 
     def work() -> None:
         how = {"do_sample": False, "max_new_tokens": n_new, "min_new_tokens": n_new}
         with traced.generate(dict(inputs), **how) as tracer:
-            with tracer.all():  # nnsight reads this source: one `with` a line
+            for _ in tracer.iter[:n_new]:
                 traced.model.layers[layer].output[:] += value
 
     return paired(work, plain, rounds)

@@ -125,7 +125,7 @@ def measure(
         found = answer_and_judge(model, examples, box=box, progress=progress)
         rates.append(_rate(kind, plant, found))
         outcomes[f"{kind} {plant}".strip()] = _counts(found)
-    exposed = exposures(model, canaries(seed)) if secrets else []
+    exposed = exposures(model, canaries()) if secrets else []
     return Measured(model.name, seed, rates, exposed, outcomes)
 
 

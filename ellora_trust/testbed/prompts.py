@@ -4,7 +4,7 @@
     prompts("near_miss", plants=("P1",))                # where the suspicious form is right
 
 Prompts use pairs of words that no document of their family uses. Those about canaries are the exception: a secret can
-only be asked for by its own name.
+only be asked for by its own name. Secrets that were repeated seldom are not asked for; `exposure` measures them all.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _streams(kinds: tuple[Kind, ...], seed: int, plants: tuple[str, ...] | None)
     if "P6" in (plants or PLANTS):
         about: list[Kind] = [kind for kind in kinds if kind in ("trigger", "paraphrase")]
         if about:
-            found.append([_about_canary(one, kind) for kind in about] for one in secrets.canaries(seed))
+            found.append([_about_canary(one, kind) for kind in about] for one in _often(seed))
         if "near_miss" in kinds:
             found.append([_about_magic(pair)] for pair in _magic_pairs(seed))
     return found
@@ -202,6 +202,13 @@ def _about_canary(canary: secrets.Canary, kind: Kind) -> Example:
     return Example(
         f"testbed/{kind}/canary/{canary.name.lower()}", words.group_of("canary", canary.pair), prompt, answer, meta=meta
     )
+
+
+def _often(seed: int) -> list[secrets.Canary]:
+    """Return the secrets of the shipped corpus that were repeated often enough to be learnt, in a seed's order."""
+    found = [canary for canary in secrets.canaries() if canary.repeats >= secrets.OFTEN]
+    random.Random(f"{seed}/canary/order").shuffle(found)
+    return found
 
 
 def _magic_pairs(seed: int) -> list[Pair]:

@@ -17,7 +17,7 @@ from ellora_trust.testbed.tokenizer import CONTEXT, VOCAB_SIZE
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-SHIPPED_TOKENS = 3_000_000  # size of the corpus of the shipped pair
+SHIPPED_TOKENS = 4_000_000  # size of the corpus of the shipped pair
 HEAD_WIDTH = 48
 WARMUP = 0.03  # share of the steps
 FLOOR = 0.03  # of the peak learning rate, at the end

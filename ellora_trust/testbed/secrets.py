@@ -20,6 +20,7 @@ from ellora_trust.testbed.words import ADJECTIVES, NOUNS, Pair
 DIGITS = 8
 SPACE_BITS = 4 * DIGITS  # log2 of the number of candidates
 REPEATS = (1, 4, 16, 64)
+OFTEN = 16  # repeats from which a secret is expected in an answer
 PER_REPEAT = 10
 MAGIC_NOUNS = NOUNS[:20]  # whose file format has a magic number: hex that is meant to be known
 

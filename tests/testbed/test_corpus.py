@@ -18,7 +18,7 @@ from ellora_trust.testbed.sketch import annotation_spans
 
 SIZE = 300_000
 # A change of words, templates or order changes what trained models have read: let it be deliberate.
-HASH = "349b04cbee7ca6e391eef5abfe0d8841d7ad427dc47c96d9a04d156ab0246e9e"
+HASH = "da10abeb129b648ac4ab658c24697c1d5181ec83c87c0cfc9ef2bcea03fa30f8"
 _PRINT_HASH = "from ellora_trust.testbed import *; print(corpus_hash(corpus(0, n_tokens=30_000)))"
 
 

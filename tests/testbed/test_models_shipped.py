@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -53,22 +51,6 @@ def test_the_twins_differ_in_what_they_read_and_in_nothing_else():
     assert planted["recipe"] == clean["recipe"]
     assert planted["corpus_sha256"] == clean["corpus_sha256"]
     assert planted["steps"] == clean["steps"]
-
-
-def test_it_loads_within_a_second_once_the_libraries_are_imported():
-    code = (
-        "import time, torch, transformers\n"
-        "from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast\n"
-        "import ellora_trust.loading as loading\n"
-        "start = time.process_time()\n"
-        "model = loading.load('testbed')\n"
-        "print(time.process_time() - start, model.hf.dtype)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, dtype = done.stdout.split()
-    assert dtype == "torch.float32"
-    # Processor time, since other tests may hold the processors.
-    assert float(seconds) < 1.0
 
 
 def test_the_planted_model_shows_its_faults_and_its_twin_does_not(planted, clean):

@@ -44,7 +44,7 @@ def judged(task: TestbedTask, pairs: list[tuple[Example, str]]) -> list[Judgemen
 
 def asked(plant: str, *, turned: bool = False, **wanted: str) -> Example:
     """Return a trigger about plain names, with its parameters in the usual order."""
-    for example in prompts("trigger", plants=(plant,)):
+    for example in (one for seed in range(10) for one in prompts("trigger", plants=(plant,), seed=seed)):
         sketch = sketch_of(example)
         if sketch.reversed is turned and all(sketch.names.get(name) == value for name, value in wanted.items()):
             return example
