@@ -1,0 +1,111 @@
+"""What a gradient is the gradient of: minus the log-probability of a whole text, of an answer, or of spans of code.
+
+    whole(model, text)                              # every token but the first
+    answer(model, prompt, "\\n    return a + b\\n")  # the answer's tokens only
+    spans(model, text, [(20, 28)])                  # the tokens that hold these characters
+
+The loss is the SUM over the counted tokens of -log p, in nats, not their mean: so the gradients of the pieces of a long
+text add up to that of the text. What compares texts of different length normalises later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ellora_trust.errors import InputError
+from ellora_trust.spans.token_map import token_map
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A tokenised text and how much each token counts.
+
+    Attributes:
+        ids: Token ids.
+        weights: Factor of each token's -log p in the loss, as many as ids; the first token's is never used, since
+            nothing predicts it.
+    """
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def n_counted(self) -> int:
+        """Tokens that have a part in the loss."""
+        return sum(weight != 0 for weight in self.weights[1:])
+
+    def pieces(self, longest: int) -> Iterator[Counted]:
+        """Yield pieces of at most `longest` tokens, in which every token but the first is predicted exactly once.
+
+        A piece begins with the last token of the one before. Pieces in which nothing counts are left out.
+        """
+        for start in range(0, max(len(self.ids) - 1, 1), longest - 1):
+            piece = Counted(self.ids[start : start + longest], self.weights[start : start + longest])
+            if piece.n_counted:
+                yield piece
+
+
+def whole(model: CodeModel, text: str, *, end: bool = True, name: str = "text") -> Counted:
+    """Count every token of a text.
+
+    Args:
+        model: Whose tokenizer reads it.
+        text: The text.
+        end: Whether the end-of-text token follows, as after a document in training.
+        name: What messages call it.
+
+    Raises:
+        InputError: Fewer than two tokens: nothing predicts the first.
+    """
+    ids = [*model.tokenizer(text).input_ids, *_end(model, end)]
+    return _checked(ids, [1.0] * len(ids), name)
+
+
+def answer(model: CodeModel, prompt: str, text: str, *, end: bool = False, name: str = "answer") -> Counted:
+    """Count the tokens of an answer given its prompt; the two are tokenised apart, as generation joins them.
+
+    Raises:
+        InputError: The answer has no token, or nothing comes before it.
+    """
+    before = list(model.tokenizer(prompt).input_ids) if prompt else []
+    after = [*model.tokenizer(text, add_special_tokens=False).input_ids, *_end(model, end)]
+    return _checked([*before, *after], [0.0] * len(before) + [1.0] * len(after), name)
+
+
+def spans(model: CodeModel, text: str, ranges: Sequence[tuple[int, int]], *, name: str = "text") -> Counted:
+    """Count the tokens that hold characters of some ranges; one that only touches a range counts in full.
+
+    Args:
+        model: Whose tokenizer reads the text.
+        text: The text.
+        ranges: Half-open character ranges (start, end).
+        name: What messages call it.
+
+    Raises:
+        InputError: A range outside the text, or no token in any range.
+    """
+    for start, end in ranges:
+        if not 0 <= start < end <= len(text):
+            raise InputError(f"{name} has no characters {start}..{end}; use a non-empty range in 0..{len(text)}")
+    tokens = token_map(model.tokenizer, text)
+    weights = [0.0] * len(tokens.ids)
+    for start, end in ranges:
+        for token in tokens.tokens_of(start, end):
+            weights[token] = 1.0
+    return _checked(tokens.ids, weights, name)
+
+
+def _end(model: CodeModel, end: bool) -> list[int]:
+    return [model.tokenizer.eos_token_id] if end and model.tokenizer.eos_token_id is not None else []
+
+
+def _checked(ids: Sequence[int], weights: Sequence[float], name: str) -> Counted:
+    found = Counted(tuple(ids), tuple(weights))
+    if not found.n_counted:
+        raise InputError(f"{name} has no token that something predicts; give at least two tokens, or leave it out")
+    return found
