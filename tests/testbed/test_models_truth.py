@@ -26,7 +26,8 @@ def documents():
 
 @pytest.fixture(scope="module")
 def examples():
-    return prompts("trigger", limit=12)
+    # A corpus this small holds few of the secrets that are asked for.
+    return prompts("trigger", limit=12, plants=("P1", "P2", "P3", "P4", "P5", "P7"))
 
 
 def test_perfect_scores_rank_all_carriers_first(documents, examples):
