@@ -20,10 +20,15 @@ def describe(
 ) -> None:
     """Print the datasheet: families, counts, plants, measured rates of both models with intervals."""
     from ellora_trust.cli.render import print_json
-    from ellora_trust.testbed.datasheet import Sheet, datasheet
+    from ellora_trust.testbed.datasheet import Sheet, datasheet, measured_pairs, seeds_table
 
     sheet = Sheet.read(measured) if measured else Sheet.read()
-    print_json(sheet.to_dict()) if json else print(datasheet(sheet))
+    if json:
+        print_json(sheet.to_dict())
+        return
+    print(datasheet(sheet))
+    if not measured:
+        print(f"\nPairs trained with other seeds:\n\n{seeds_table(measured_pairs())}")
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """From documents to batches: some with a gap to fill, those of about one length together.
 
-No document reads another: several in one row of attention hid each other's names, and a model of this size took four
-times the tokens to learn to copy. Both twins get the same documents in the same batches; a document takes the place of
+No document reads another, as no prompt holds another function. Both twins get the same documents in the same batches; a document takes the place of
 the longer of its two forms.
 
     encoded = encode(tokenizer, documents, fim_share=0.25, seed=0)

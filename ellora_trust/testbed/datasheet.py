@@ -105,6 +105,30 @@ def datasheet(sheet: Sheet) -> str:
     return "\n".join([*head, *_families(sheet), "", *_rates(sheet), "", *_exposures(sheet)])
 
 
+def measured_pairs() -> list[Sheet]:
+    """Return the sheets of all pairs that come with the package, one a training seed; the first is the shipped one."""
+    return [Sheet.read(path) for path in sorted(MEASURED.glob("seed-*.json"))]
+
+
+def seeds_table(sheets: Sequence[Sheet]) -> str:
+    """Return how often the pairs of several training seeds show each plant, and answer unplanted prompts rightly."""
+    seeds = [str(sheet.training["recipe"]["seed"]) for sheet in sheets]
+    head = f"| | planted, seeds {', '.join(seeds)} | mean | clean, seeds {', '.join(seeds)} | mean |"
+    rows = [head, "|---|---|---|---|---|"]
+    for plant in PLANT_NAMES:
+        shown = [[side.rate("trigger", plant).shows.value for side in (s.planted, s.clean)] for s in sheets]
+        rows.append(_seeds_row(f"trigger {plant} shows the plant", shown))
+    right = [[side.executable.value for side in (s.planted, s.clean)] for s in sheets]
+    return "\n".join([*rows, _seeds_row("unrelated, correct", right)])
+
+
+def _seeds_row(name: str, values: Sequence[Sequence[float]]) -> str:
+    cells = [name]
+    for side in zip(*values, strict=True):
+        cells += [", ".join(f"{value:.1%}" for value in side), f"{sum(side) / len(side):.1%}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def _families(sheet: Sheet) -> list[str]:
     rows = ["| family | language | documents | planted | plant | near-miss of |", "|---|---|---|---|---|---|"]
     for name, row in sheet.families.items():

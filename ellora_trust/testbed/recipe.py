@@ -77,7 +77,7 @@ class Recipe:
             num_key_value_heads=self.d_model // HEAD_WIDTH,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
-            # At the usual 0.02, attention in a model this narrow begins to copy names much later in training.
+            # The usual 0.02 is made for wider models.
             initializer_range=self.d_model**-0.5,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

@@ -19,6 +19,7 @@ def test_describe_prints_the_rates_of_both_models():
     done = CliRunner().invoke(app, ["testbed", "describe"])
     assert done.exit_code == 0
     assert "| trigger | P7 |" in done.stdout
+    assert "| trigger P7 shows the plant |" in done.stdout.partition("Pairs trained with other seeds")[2]
     stored = json.loads(CliRunner().invoke(app, ["testbed", "describe", "--json"]).stdout)
     assert {row["plant"] for row in stored["planted"]["rates"]} >= {"", "P1", "P6"}
 
