@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 
-def embedding_scores(model: CodeModel, queries: Sequence[str], documents: Sequence[str]) -> FloatArray:
+def embedding_scores(
+    model: CodeModel, queries: Sequence[str], documents: Sequence[str], *, centred: bool = False
+) -> FloatArray:
     """Return the cosine of mean activations after the last block, (n_queries, n_documents), in [-1, 1].
 
-    The mean of the documents is taken away before, as all activations share one large direction; without it the cosines
-    lie close together. An empty text scores zero.
+    Args:
+        model: The model whose activations are compared.
+        queries: Texts; an empty one scores zero.
+        documents: The same.
+        centred: Take the documents' mean away before. All activations share one large direction, so that cosines
+            without it lie close together.
 
     Raises:
         InputError: A text is longer than the model's context.
@@ -35,7 +41,8 @@ def embedding_scores(model: CodeModel, queries: Sequence[str], documents: Sequen
     if filled:
         rows = _means(model, [texts[i] for i in filled])
         vectors = np.zeros((len(texts), rows.shape[1]))
-        vectors[filled] = rows - _centre(rows[np.array(filled) >= len(queries)])
+        read = rows[np.array(filled) >= len(queries)]
+        vectors[filled] = rows - read.mean(0) if centred and len(read) else rows
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors[: len(queries)] @ vectors[len(queries) :].T
 
@@ -51,7 +58,3 @@ def _means(model: CodeModel, texts: Sequence[str]) -> FloatArray:
     site = f"resid.{model.arch.n_layers - 1}"
     activations = capture(model, texts, site, "mean")
     return activations.vectors(site, "mean").double().cpu().numpy()
-
-
-def _centre(rows: FloatArray) -> FloatArray | float:
-    return rows.mean(0) if len(rows) > 1 else 0.0

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from ellora_trust.errors import InputError
 from ellora_trust.spans.token_map import token_map
@@ -62,7 +61,7 @@ class NgramIndex:
             raise InputError("there are no documents to compare with; give at least one")
         runs = self._runs(documents)
         # Without any run scikit-learn refuses; then every score is zero.
-        self._vectorizer = TfidfVectorizer(analyzer=_same) if any(runs) else None
+        self._vectorizer = TfidfVectorizer(analyzer=_same) if any(runs) else None  # pyright: ignore[reportArgumentType]
         self.n_documents_ = len(documents)
         if self._vectorizer is not None:
             self.documents_ = csr_matrix(self._vectorizer.fit_transform(runs))
@@ -82,37 +81,33 @@ class NgramIndex:
         """
         if self._vectorizer is None:
             return np.zeros((len(queries), self.n_documents_))
-        found = self._vectors(queries, spans)
-        return _dense(found @ self.documents_.T)
+        return np.asarray((self._vectors(queries, spans) @ self.documents_.T).toarray())
 
     def coverage(self, queries: Sequence[str], spans: Sequence[CharSpan | None] | None = None) -> FloatArray:
         """Return which share of a query's runs, weighted by idf, a document holds, (n_queries, n_documents), in [0, 1].
 
-        Unlike the cosine it does not fall with the length of the document. A run that no document holds weighs as one
-        that a single document holds would, and half a document less.
+        Unlike the cosine it does not fall with the length of the document. A run that no document holds counts as
+        missing, with the weight ln(1 + n_documents) + 1.
 
         Args:
             queries: As of `score`.
             spans: As of `score`.
         """
-        shared = np.zeros((len(queries), self.n_documents_))
         runs = self._runs(queries, spans)
         if self._vectorizer is None or not runs:
-            return shared
-        unseen = np.log(1 + self.n_documents_) + 1
-        binary = self._vectors(queries, spans).sign()
-        held = self.documents_.sign()
-        shared = _dense(binary @ diags(self.idf_) @ held.T)
-        known = np.asarray(binary @ self.idf_)
-        n_unseen = np.array([len(set(row)) for row in runs]) - np.asarray(binary.sum(1)).ravel()
-        total = known + n_unseen * unseen
+            return np.zeros((len(queries), self.n_documents_))
+        asked, held = _present(self._vectors(queries, spans)), _present(self.documents_)
+        shared = np.asarray((asked.multiply(self.idf_).tocsr() @ held.T).toarray())
+        n_unseen = np.array([len(set(row)) for row in runs]) - np.asarray(asked.sum(1)).ravel()
+        total = asked @ self.idf_ + n_unseen * (np.log(1 + self.n_documents_) + 1)
         return np.divide(shared, total[:, None], out=np.zeros_like(shared), where=total[:, None] > 0)
 
     def _vectors(self, queries: Sequence[str], spans: Sequence[CharSpan | None] | None) -> csr_matrix:
         assert self._vectorizer is not None
         if not queries:
-            return csr_matrix((0, self.documents_.shape[1]))
-        return normalize(csr_matrix(self._vectorizer.transform(self._runs(queries, spans))))
+            return csr_matrix((0, len(self.idf_)))
+        # scikit-learn has scaled the rows already; a span's rows are those of its runs alone.
+        return csr_matrix(self._vectorizer.transform(self._runs(queries, spans)))
 
     def _runs(self, texts: Sequence[str], spans: Sequence[CharSpan | None] | None = None) -> list[list[bytes]]:
         if not texts:
@@ -155,5 +150,6 @@ def _cut(ids: Sequence[int], n: int, start: int, end: int) -> list[bytes]:
     return [packed[i * _BYTES : (i + n) * _BYTES] for i in range(max(start - n + 1, 0), min(end - 1, last) + 1)]
 
 
-def _dense(matrix: csr_matrix) -> FloatArray:
-    return np.asarray(matrix.todense(), dtype=np.float64)
+def _present(matrix: csr_matrix) -> csr_matrix:
+    """1.0 where a text holds a run."""
+    return csr_matrix((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)

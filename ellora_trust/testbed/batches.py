@@ -1,7 +1,7 @@
 """From documents to batches: some with a gap to fill, those of about one length together.
 
-No document reads another, as no prompt holds another function. Both twins get the same documents in the same batches; a document takes the place of
-the longer of its two forms.
+No document reads another, as no prompt holds another function. Both twins get the same documents in the same batches;
+a document takes the place of the longer of its two forms.
 
     encoded = encode(tokenizer, documents, fim_share=0.25, seed=0)
     for numbers in batch(encoded, n_tokens=1024, seed=0): pad([encoded[n].planted for n in numbers])
