@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled, label
+from ellora_trust.progress import Progress
 from ellora_trust.prompts import Format
 from ellora_trust.tasks.base import Example, Outcome, Task
 from steering.pairs.edits import edit_names
@@ -103,7 +104,7 @@ def compile_pairs(
     def ask(examples: Sequence[Example]) -> Labelled:
         return label(model, Asked(task, examples), format=format, store=store, progress=progress)
 
-    found = {name: _Found.of(right, name, ask, seed=seed, draws=draws) for name in labels}
+    found = {name: _Found.of(right, name, ask, seed=seed, draws=draws, progress=progress) for name in labels}
     known = {"originals": len(originals.examples), "originals right": len(right)}
     every = PairSet(
         task.name,
@@ -149,16 +150,21 @@ class _Found:
         return cls(pairs, still, counts)
 
 
-def _drawn(originals: Sequence[Example], edit: str, *, seed: int, draws: int) -> tuple[list[Example], Rejections]:
+def _drawn(
+    originals: Sequence[Example], edit: str, *, seed: int, draws: int, progress: bool
+) -> tuple[list[Example], Rejections]:
     """Return what so many draws of an edit give, each program once, and what the first draw lost."""
     found: dict[str, Example] = {}
     first: Rejections | None = None
-    for draw in range(draws):
-        examples, lost = edited(originals, edit, seed=seed + draw)
-        first = first or lost
-        for example in examples:
-            named = replace(example, id=f"{example.id}#{draw}") if draw else example
-            found.setdefault(example.prompt, named)
+    # The type checker takes whole batches, so a draw is the smallest step there is to tell of.
+    with Progress(draws, f"editing and checking {len(originals)} programs ({edit})", enabled=progress) as bar:
+        for draw in range(draws):
+            examples, lost = edited(originals, edit, seed=seed + draw)
+            first = first or lost
+            for example in examples:
+                named = replace(example, id=f"{example.id}#{draw}") if draw else example
+                found.setdefault(example.prompt, named)
+            bar.advance(1)
     return list(found.values()), first or Rejections()
 
 
