@@ -134,9 +134,17 @@ class _Found:
 
     @classmethod
     def of(
-        cls, right: dict[str, tuple[Example, str]], edit: str, ask: Callable[[Sequence[Example]], Labelled], **how: int
+        cls,
+        right: dict[str, tuple[Example, str]],
+        edit: str,
+        ask: Callable[[Sequence[Example]], Labelled],
+        *,
+        seed: int,
+        draws: int,
+        progress: bool,
     ) -> _Found:
-        examples, lost = _drawn([example for example, _ in right.values()], edit, **how)
+        originals = [example for example, _ in right.values()]
+        examples, lost = _drawn(originals, edit, seed=seed, draws=draws, progress=progress)
         after = ask(examples) if examples else None
         pairs = _pairs(right, after, edit) if after else []
         still = [example for example, _ in _right(after).values()] if after else []
