@@ -96,11 +96,11 @@ def lds(
     found = lds(read_scores(scores) if scores else same_family(known), known)
     name = str(scores) if scores else "same family"
     if json:
-        rows = {"scores": name, "lds": found.value.to_dict(), "ceiling": found.ceiling.to_dict()}
+        rows = {"scores": name, "lds": found.value.to_dict(), "agreement": found.agreement.to_dict()}
         print_json({**rows, "per_query": [round(value, 4) for value in found.per_query], "n_subsets": found.n_subsets})
     else:
-        print(f"{name}: LDS {found.value} over {found.value.n} queries and {found.n_subsets} retrained models")
-        print(f"ceiling (the same subsets, another seed): {found.ceiling}")
+        print(f"{name}: LDS {found.value} over {found.value.n} queries and {found.n_subsets} subsets")
+        print(f"agreement of retrained models (the same subsets, another seed): {found.agreement}")
 
 
 def _recipe(seed: int, tokens: int | None) -> Recipe:

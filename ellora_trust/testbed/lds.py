@@ -6,8 +6,8 @@
 
 The model that was trained on all of the reduced corpus lies in the same folder, for `et.load`. A score predicts how a
 query fares when only a subset is read: the sum over the subset. The result is the rank correlation of these sums with
-the true log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance; `ceiling` is what two trainings
-of the same subsets with different seeds reach.
+the true log-likelihoods over the subsets, mean over queries: 1 is perfect, 0 is chance. Each subset is trained with
+several seeds and their mean is the truth; `agreement` is what one seed says of another.
 
 Source: Park et al. 2023, "TRAK: Attributing Model Behavior at Scale", arXiv:2303.14186, section 2, definition 2.3. The
 model output there is a margin; here it is minus the mean loss of the answer's tokens.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,7 @@ class Truth:
         corpus_sha256: Of its texts.
         queries: In the order of the rows.
         subsets: Which documents each model read, (n_subsets, n_documents).
-        losses: Mean loss of each query's answer in nats per token, (n_subsets, n_queries).
-        repeated: The same of the first subsets, trained with another seed, (n_repeated, n_queries).
+        by_seed: Mean loss of each query's answer in nats per token, (n_seeds, n_subsets, n_queries).
         base: Losses of the model that read everything, (n_queries,).
     """
 
@@ -54,8 +54,7 @@ class Truth:
     corpus_sha256: str
     queries: list[Query]
     subsets: BoolArray
-    losses: FloatArray
-    repeated: FloatArray
+    by_seed: FloatArray
     base: FloatArray
 
     def documents(self) -> list[Document]:
@@ -70,11 +69,15 @@ class Truth:
         return found
 
     @property
-    def ceiling(self) -> Estimate:
-        """Rank correlation of two trainings of the same subsets with different seeds, mean over queries."""
-        n = len(self.repeated)
-        per_query = _rank_correlations(-self.losses[:n].T, -self.repeated.T)
-        return _mean(per_query, self.queries)
+    def losses(self) -> FloatArray:
+        """Mean over seeds, (n_subsets, n_queries)."""
+        return self.by_seed.mean(0)
+
+    @property
+    def agreement(self) -> Estimate:
+        """Rank correlation over subsets of two seeds, mean over pairs of seeds and over queries; needs two seeds."""
+        pairs = combinations(-self.by_seed.transpose(0, 2, 1), 2)
+        return _mean(np.mean([_rank_correlations(first, second) for first, second in pairs], axis=0), self.queries)
 
     def write(self, folder: Path) -> None:
         """Write into a folder: tensors as safetensors, the rest as JSON."""
@@ -82,8 +85,7 @@ class Truth:
 
         tensors = {
             "subsets": np.packbits(self.subsets, axis=1),
-            "losses": self.losses.astype(np.float32),
-            "repeated": self.repeated.astype(np.float32),
+            "losses": self.by_seed.astype(np.float32),
             "base": self.base.astype(np.float32),
         }
         save_file(tensors, folder / _TENSORS)
@@ -115,7 +117,7 @@ class Truth:
             record["corpus_sha256"],
             [Query(**query) for query in record["queries"]],
             np.unpackbits(tensors["subsets"], axis=1)[:, :n_documents].astype(bool),
-            *(tensors[name].astype(np.float64) for name in ("losses", "repeated", "base")),
+            *(tensors[name].astype(np.float64) for name in ("losses", "base")),
         )
 
 
@@ -126,13 +128,13 @@ class LinearDatamodellingScore:
     Attributes:
         value: Mean over queries, [-1, 1], with a bootstrap interval over them.
         per_query: Rank correlation of each, (n_queries,).
-        ceiling: What retraining with another seed reaches.
-        n_subsets: Models behind it.
+        agreement: What a training with one seed says of one with another.
+        n_subsets: Subsets behind it.
     """
 
     value: Estimate
     per_query: FloatArray
-    ceiling: Estimate
+    agreement: Estimate
     n_subsets: int
 
 
@@ -153,7 +155,9 @@ def lds(scores: ArrayLike, truth: Truth | None = None, *, seed: int = 0) -> Line
     if matrix.shape != expected or not np.isfinite(matrix).all():
         raise InputError(f"scores have shape {matrix.shape}; give finite ones of shape {expected}: queries, documents")
     per_query = _rank_correlations(matrix @ truth.subsets.T.astype(np.float64), -truth.losses.T)
-    return LinearDatamodellingScore(_mean(per_query, truth.queries, seed), per_query, truth.ceiling, len(truth.subsets))
+    return LinearDatamodellingScore(
+        _mean(per_query, truth.queries, seed), per_query, truth.agreement, len(truth.subsets)
+    )
 
 
 def same_family(truth: Truth) -> FloatArray:

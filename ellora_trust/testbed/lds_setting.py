@@ -32,9 +32,9 @@ class Setting:
     corpus_seed: int = 0
     """Of the corpus."""
     n_subsets: int = 32
-    """Random subsets, one model each."""
-    n_repeated: int = 6
-    """Subsets that are trained once more with another seed, to see how much of a loss is chance."""
+    """Random subsets."""
+    n_seeds: int = 3
+    """Models of each subset; the truth is their mean, and how far they agree says how much of a loss is chance."""
     alpha: float = 0.5
     """Share of the documents in a subset."""
     d_model: int = 96

@@ -3,8 +3,7 @@
     setting = Setting()
     retrain(setting, tokenizer, Path("runs/lds"), workers=2, progress=True)     # resumes where it stopped
 
-All models share initialisation and order: a step reads the same batch, less the documents that are left out. So losses
-differ by which documents were read and by little else.
+All models of a seed share initialisation and order: a step reads the same batch, less the documents that are left out.
 """
 
 from __future__ import annotations
@@ -167,7 +166,7 @@ def retrain(setting: Setting, tokenizer: Any, out: Path, *, workers: int = 1, pr
         EnvironmentProblem: The folder cannot be written.
     """
     trainer = Trainer(setting, tokenizer, out.with_name(f"{out.name}-runs"))
-    jobs = [(i, 0) for i in range(setting.n_subsets)] + [(i, 1) for i in range(setting.n_repeated)]
+    jobs = [(i, seed) for seed in range(setting.n_seeds) for i in range(setting.n_subsets)]
     rows: list[list[float]] = []
     with Progress(len(jobs), "retraining", enabled=progress) as bar, ExitStack() as stack:
         results = map(trainer.losses, jobs)
@@ -179,15 +178,13 @@ def retrain(setting: Setting, tokenizer: Any, out: Path, *, workers: int = 1, pr
             bar.advance(1)
     documents = setting.documents()
     base = train_subset(setting, tokenizer, trainer.documents, np.ones(len(documents), dtype=bool))
-    losses = np.array(rows)
     truth = Truth(
         setting,
         [document.id for document in documents],
         corpus_hash(documents),
         queries(setting),
         setting.subsets(len(documents)),
-        losses[: setting.n_subsets],
-        losses[setting.n_subsets :],
+        np.array(rows).reshape(setting.n_seeds, setting.n_subsets, -1),
         query_losses(base, trainer.questions),
     )
     with replacing(out) as beside, quiet_transformers():

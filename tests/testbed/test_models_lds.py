@@ -12,7 +12,7 @@ from ellora_trust.testbed.lds_setting import Query, Setting, queries
 from ellora_trust.testbed.lds_training import Texts, query_losses, retrain, train_subset
 from ellora_trust.testbed.tokenizer import train_tokenizer
 
-TOY = Setting(n_tokens=4_000, n_subsets=4, n_repeated=2, d_model=48, n_layers=1, epochs=1)
+TOY = Setting(n_tokens=4_000, n_subsets=3, n_seeds=2, d_model=48, n_layers=1, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def made_up(n_subsets: int = 30, n_documents: int = 12, n_queries: int = 6) -> t
     losses = 3.0 - 0.1 * subsets @ effect.T
     asked = [Query(f"q{i}", f"g{i}", f"f{i}", None, "a", "b") for i in range(n_queries)]
     ids = [str(i) for i in range(n_documents)]
-    return Truth(Setting(), ids, "", asked, subsets, losses, losses[:8], losses[0]), effect
+    return Truth(Setting(), ids, "", asked, subsets, np.stack([losses, losses + 0.01]), losses[0]), effect
 
 
 def test_true_effects_score_one_their_opposite_minus_one_and_noise_nothing():
@@ -37,6 +37,7 @@ def test_true_effects_score_one_their_opposite_minus_one_and_noise_nothing():
     noise = np.random.default_rng(1).normal(size=effect.shape)
     assert abs(lds(noise, truth).value.value) < 0.4
     assert lds(np.zeros_like(effect), truth).value.value == 0.0
+    assert truth.agreement.value == pytest.approx(1.0)
 
 
 def test_the_score_is_spearmans_of_sums_over_subsets_and_ignores_scale():
@@ -101,8 +102,9 @@ def test_a_document_left_out_is_not_read(tokenizer):
 def test_a_retrained_truth_is_written_read_and_resumed(tokenizer, tmp_path):
     folder = retrain(TOY, tokenizer, tmp_path / "lds")
     truth = Truth.read(folder)
-    assert truth.losses.shape == (4, len(truth.queries))
-    assert truth.repeated.shape == (2, len(truth.queries))
+    assert truth.by_seed.shape == (2, 3, len(truth.queries))
+    np.testing.assert_allclose(truth.losses, truth.by_seed.mean(0))
+    assert -1 <= truth.agreement.value <= 1
     assert [document.id for document in truth.documents()] == truth.document_ids
     assert et.load(folder).hf.config.num_hidden_layers == 1
     runs = tmp_path / "lds-runs"
