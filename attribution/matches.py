@@ -96,6 +96,11 @@ class SuffixIndex:
         self._text = bytearray(_END.join([*encoded, b""]))  # the library wants memory that may be written
         self._suffixes: NDArray[np.integer] = divsufsort(np.frombuffer(self._text, dtype=np.uint8))
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory that the index takes."""
+        return len(self._text) + self._suffixes.nbytes
+
     def matches(
         self,
         answer: str,

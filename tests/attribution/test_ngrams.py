@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import make_tokenizer
 
-from attribution.baselines import embedding_scores, random_scores
+from attribution.baselines import cosines, embedding_scores, random_scores
 from attribution.bm25 import bm25_scores, code_words
 from attribution.ngrams import NgramIndex, ngram_scores
 from ellora_trust.errors import InputError
@@ -152,6 +152,15 @@ def test_embedding_similarity_is_the_cosine_of_mean_activations(tiny):
     found = embedding_scores(tiny, TEXTS[:1], TEXTS[1:3])
     np.testing.assert_allclose(found, unit[:1] @ unit[1:].T, atol=1e-4)
     assert abs(found).max() <= 1 + 1e-9
+
+
+def test_centred_cosines_do_not_see_what_all_documents_share():
+    rng = np.random.default_rng(0)
+    queries, documents = rng.normal(size=(2, 4)), rng.normal(size=(5, 4))
+    there, moved = (cosines(queries + shift, documents + shift, centred=True) for shift in (0, 100))
+    np.testing.assert_allclose(there, moved, atol=1e-9)
+    assert abs(cosines(queries, documents) - cosines(queries + 100, documents + 100)).max() > 0.1
+    assert (cosines(np.zeros((1, 4)), documents, centred=True) == 0).all()
 
 
 def test_chance_is_seeded():
