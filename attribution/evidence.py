@@ -27,9 +27,9 @@ Side = Literal["proponents", "opponents"]
 class Limits:
     """From where a document counts as a source.
 
-    The first three come from the testbed: answers to trigger prompts of seed 1 against documents of other families in
-    the same language, which share idioms but are no source. `benchmarks/attribution_text.py` prints for prompts of
-    seed 0 how many documents of other families, and of the answer's own, pass them.
+    The first three come from the testbed: answers to trigger prompts against documents of other families in the same
+    language, which share idioms but are no source. `benchmarks/attribution_text.py` prints what such pairs share; the
+    limits were read with `--seed 1`, and other seeds show how many pass them.
     """
 
     verbatim: int = 16

@@ -6,7 +6,7 @@
 
 A match is a span of the answer that occurs in a document and cannot be made longer on either side. The suffix array
 comes from pydivsufsort (libdivsufsort); it takes 4 bytes for each byte of text beside the text itself, all in memory.
-infini-gram keeps its array on disk, which a corpus of terabytes needs, but knows only its own tokenizers and platforms.
+infini-gram keeps its array on disk, which a corpus of terabytes needs, but runs on Linux and knows few tokenizers.
 
 Source: Liu et al. 2025, "OLMoTrace", arXiv:2504.07096, section 3. There matches begin and end at words and only rare
 ones are shown; here all are found, and `min_characters` decides.

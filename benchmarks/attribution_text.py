@@ -139,7 +139,7 @@ def r_precision(scores: FloatArray, documents: Sequence[Document], examples: Seq
 
 def bases(model: CodeModel, documents: Sequence[Document], examples: Sequence[Example], seed: int) -> None:
     """How often a document of the answer's family, or of another in its language, counts as a source."""
-    limits, rng = Limits(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     pairs = [planted(one) for one in examples]
     places = [(len(prompt), len(prompt + answer)) for prompt, answer in pairs]
     index = NgramIndex(model.tokenizer).fit([one.text for one in documents])
@@ -157,12 +157,20 @@ def bases(model: CodeModel, documents: Sequence[Document], examples: Sequence[Ex
             for column in rng.choice(pool, min(SAMPLED, len(pool)), replace=False):
                 match = longest_match(model.tokenizer, answer, documents[column].text)
                 matched = match.tokens[1] - match.tokens[0] if match and match.tokens else 0
-                share = float(coverage[number, column])
-                rows.append(limits.basis(matched=matched, n_tokens=n_tokens, coverage=share, gradient=None))
+                rows.append((matched, n_tokens, float(coverage[number, column])))
                 groups.append(example.group)
-        for basis in ("verbatim", "adapted", "weak"):
-            hit = np.array([one == basis for one in rows], dtype=float)
-            print(f"{name:16} {basis:10} {mean(hit, groups):.3f}")
+        passing(name, rows, groups)
+
+
+def passing(name: str, rows: Sequence[tuple[int, int, float]], groups: Sequence[str]) -> None:
+    """Print what answers and documents share, from which `Limits` were read with seed 1, and how many pass them."""
+    matched, n_tokens, coverage = map(np.array, zip(*rows, strict=True))
+    for what, values in (("tokens matched", matched), ("share matched", matched / n_tokens), ("coverage", coverage)):
+        low, high, most = np.quantile(values, [0.9, 0.99, 1])
+        print(f"{name:16} {what:16} 90 %: {low:.2f}, 99 %: {high:.2f}, most: {most:.2f}")
+    found = [Limits().basis(matched=m, n_tokens=n, coverage=c, gradient=None) for m, n, c in rows]
+    for basis in ("verbatim", "adapted", "weak"):
+        print(f"{name:16} {basis:16} {mean(np.array([float(one == basis) for one in found]), groups):.3f}")
 
 
 def matching(model: CodeModel, documents: Sequence[Document], examples: Sequence[Example]) -> None:
