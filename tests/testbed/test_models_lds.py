@@ -116,6 +116,25 @@ def test_a_retrained_truth_is_written_read_and_resumed(tokenizer, tmp_path):
     assert sum(path.stat().st_mtime_ns != before[path.name] for path in runs.iterdir()) == 1
 
 
+def test_the_shipped_truth_is_of_todays_corpus_and_tells_a_method_from_chance():
+    truth = Truth.read()
+    assert truth.by_seed.shape == (3, 32, len(truth.queries))
+    assert truth.setting == Setting()
+    assert len(truth.documents()) == len(truth.document_ids)
+    # Seeds agree far more than chance, and far from fully: the mean over seeds is needed.
+    assert 0.3 < truth.agreement.low < truth.agreement.high < 0.7
+    assert lds(same_family(truth), truth).value.low > 0.2
+    noise = np.random.default_rng(0).normal(size=(len(truth.queries), len(truth.document_ids)))
+    assert abs(lds(noise, truth).value.value) < 0.1
+    base = query_losses(et.load("testbed-lds").hf, questions_of(truth))
+    np.testing.assert_allclose(base, truth.base, atol=1e-4)
+
+
+def questions_of(truth: Truth) -> Texts:
+    tokenizer = et.load("testbed-lds").tokenizer
+    return Texts.of(tokenizer, [(query.prompt, query.answer) for query in truth.queries])
+
+
 def test_a_truth_of_other_documents_is_refused(tokenizer, tmp_path):
     truth = Truth.read(retrain(TOY, tokenizer, tmp_path / "lds"))
     other = Truth(**{**vars(truth), "corpus_sha256": "0" * 64})
