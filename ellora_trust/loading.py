@@ -35,7 +35,8 @@ def load(
     """Load a causal language model and check that every site in it is what its name says.
 
     Args:
-        name: `smollm2`, `testbed`, `testbed-clean`, `testbed-lds`, a hub id, a folder in transformers' format, or a `.gguf` file.
+        name: A built-in one (`smollm2`, `testbed`, `testbed-clean`, `testbed-lds`), a hub id, a folder in transformers'
+            format, or a `.gguf` file.
         dtype: Of the weights; float32 on a CPU and the checkpoint's own elsewhere, if None.
         device: `cpu`, `cuda`, ...; a GPU if there is one, if None.
         revision: Branch, tag or commit on the hub.
