@@ -88,7 +88,32 @@ class Slider:
         return json.dumps(columns, allow_nan=False)
 
 
-Block = Text | Table | Figure | Code | Slider
+@dataclass(frozen=True)
+class Highlight:
+    """Source text in which pieces stand out.
+
+    Attributes:
+        title: What is shown.
+        pieces: Text and how much it counts, [-1, 1]: orange above 0, blue below; together the whole text.
+        caption: What the colours stand for.
+    """
+
+    title: str
+    pieces: Sequence[tuple[str, float]]
+    caption: str
+    kind: str = "highlight"
+
+    @property
+    def spans(self) -> list[tuple[str, str, str]]:
+        """Text, colour and number of each piece."""
+        colours = [("214, 96, 30" if weight > 0 else "40, 110, 200", 0.7 * abs(weight)) for _, weight in self.pieces]
+        return [
+            (text, f"rgba({colour}, {alpha:.2f})", f"{weight:+.2f}")
+            for (text, weight), (colour, alpha) in zip(self.pieces, colours, strict=True)
+        ]
+
+
+Block = Text | Table | Figure | Code | Slider | Highlight
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,11 @@ def _markdown(block: Block) -> str:
         return f"*Figure: {block.caption}*"
     if isinstance(block, Slider):
         return f"*{block.label}: a slider in the HTML report.* {block.caption}"
+    if isinstance(block, Highlight):
+        strongest = sorted(block.pieces, key=lambda piece: -abs(piece[1]))[:5]
+        marks = "\n".join(f"- `{text.strip()}`: {weight:+.2f}" for text, weight in strongest)
+        code = "".join(text for text, _ in block.pieces)
+        return f"### {block.title}\n\n```\n{code}\n```\n\n{marks}\n\n{block.caption}"
     if isinstance(block, Code):
         notes = "\n".join(f"- {name}: {value}" for name, value in block.notes)
         return f"### {block.title}\n\n{notes}\n\n```\n{block.code}\n```"
