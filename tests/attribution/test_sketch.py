@@ -15,6 +15,8 @@ from attribution.sketch import Sketch
 from ellora_trust import InputError
 
 LAYERS = [Layer("first", nn.Identity(), 12, 10, "body"), Layer("second", nn.Identity(), 5, 30, "head")]
+# Of seed 7 and the first layer.
+SIGNS, SHIFTS = "--++++-++++--++-+-++-+", [9, 11, 43]
 TEXTS = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]
 
 
@@ -81,6 +83,3 @@ def test_signs_and_shifts_are_these_on_every_machine():
 def test_a_sketch_without_buckets_is_refused():
     with pytest.raises(InputError, match="use at least 1"):
         Sketch(0)
-
-
-SIGNS, SHIFTS = "", []

@@ -1,0 +1,149 @@
+"""The gradient index: same bytes again, after a kill too; its own model only; damage said; the planted text first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import make_model
+
+import attribution.building
+from attribution.building import Plan, Source
+from attribution.index import GradientIndex
+from attribution.losses import spans, whole
+from ellora_trust import InputError
+
+LINES = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]
+PLAN = Plan(bits=256, int8=512, share=0.5, shard_size=5)
+
+
+def sources(n: int = 12) -> list[Source]:
+    return [
+        Source(f"doc-{i}", f"{LINES[i % 4]}z{i} = {i * 7}\n", {"path": f"{i}.py", "licence": "MIT"}) for i in range(n)
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("shard-*")}
+
+
+@pytest.fixture(scope="module")
+def built(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index") / "one"
+    return GradientIndex.build(tiny, sources(), folder, plan=PLAN)
+
+
+def test_the_same_build_gives_the_same_bytes(tiny, built, tmp_path):
+    GradientIndex.build(tiny, sources(), tmp_path / "two", plan=PLAN)
+    assert len(contents(built.folder)) == 3
+    assert contents(tmp_path / "two") == contents(built.folder)
+
+
+def test_a_build_killed_in_the_middle_goes_on_to_the_same_bytes(tiny, built, tmp_path, monkeypatch):
+    folder, original, calls = tmp_path / "two", attribution.building.write_shard, []
+
+    def killed(*args):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(original(*args))
+
+    monkeypatch.setattr(attribution.building, "write_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        GradientIndex.build(tiny, sources(), folder, plan=PLAN)
+    assert [path.name for path in folder.glob("*shard*")] == ["shard-00000.safetensors"]
+    with pytest.raises(InputError, match="is not finished; build it again"):
+        GradientIndex.load(folder, tiny)
+    monkeypatch.setattr(attribution.building, "write_shard", original)
+    kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
+    GradientIndex.build(tiny, sources(), folder, plan=PLAN)
+    assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
+    assert contents(folder) == contents(built.folder)
+
+
+def test_documents_can_be_added(tiny, tmp_path):
+    grown = GradientIndex.build(tiny, sources(5), tmp_path / "two", plan=PLAN).extend(sources(12)[5:])
+    assert len(grown) == 12
+    targets = [whole(tiny, LINES[0])]
+    scores = GradientIndex.load(tmp_path / "two", tiny).scores(targets)
+    assert scores.shape == (1, 12)
+    np.testing.assert_allclose(scores, grown.scores(targets))
+
+
+def test_the_document_that_is_the_query_ranks_first_with_its_columns(tiny, built):
+    for number in (3, 8):
+        source = sources()[number]
+        (hits,) = built.query([whole(tiny, source.text)], k=3)
+        assert hits[0].id == source.id
+        assert hits[0].sign == "proponent"
+        assert hits[0].columns == source.columns
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_opponents_are_the_lowest_scores(tiny, built):
+    targets = [whole(tiny, LINES[1])]
+    scores = built.scores(targets)[0]
+    (hits,) = built.query(targets, k=2, opponents=True)
+    assert [hit.id for hit in hits] == [f"doc-{i}" for i in np.argsort(scores)[:2]]
+    assert all((hit.score > 0) == (hit.sign == "proponent") for hit in hits)
+
+
+@pytest.mark.parametrize("encoding", ["bits", "int8"])
+def test_scores_follow_the_exact_dot_products(tiny, built, encoding):
+    from attribution.rows import Projector
+
+    index = built
+    layers = index._projector.layers
+    targets = [whole(tiny, text) for text in LINES]
+    documents = [whole(tiny, source.text) for source in sources()]
+    exact = Projector(tiny, layers, index._curvature, widths=())
+    expected = exact.exact(targets) @ exact.exact(documents).T
+    found = index.scores(targets, encoding=encoding)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+def test_a_span_of_the_target_can_be_asked_about(tiny, built):
+    text = sources()[2].text
+    start = text.index("print")
+    (hits,) = built.query([spans(tiny, text, [(start, start + 5)])], k=4)
+    assert all("print" in sources()[int(hit.id.split("-")[1])].text for hit in hits[:2])
+
+
+def test_another_model_is_refused(built):
+    with pytest.raises(InputError, match="this gradient-index was fitted on tiny-llama"):
+        GradientIndex.load(built.folder, make_model("llama", seed=1))
+
+
+def test_a_corrupt_shard_is_one_sentence(tiny, tmp_path):
+    index = GradientIndex.build(tiny, sources(), tmp_path / "two", plan=PLAN)
+    path = index.folder / "shard-00001.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"shard-00001.safetensors is damaged \(its checksum differs\)"):
+        GradientIndex.load(index.folder, tiny).query([whole(tiny, LINES[0])])
+    path.write_bytes(good[:100])
+    with pytest.raises(InputError, match=r"shard-00001.safetensors is damaged or missing"):
+        GradientIndex.load(index.folder, tiny).query([whole(tiny, LINES[0])])
+
+
+def test_a_document_without_tokens_is_one_sentence(tiny, tmp_path):
+    with pytest.raises(InputError, match="document empty has no token that something predicts"):
+        GradientIndex.build(tiny, [*sources(3), Source("empty", "")], tmp_path / "two", plan=PLAN)
+    with pytest.raises(InputError, match="there is no document to index"):
+        GradientIndex.build(tiny, [], tmp_path / "three", plan=PLAN)
+
+
+def test_a_folder_of_other_documents_or_another_plan_is_refused(tiny, tmp_path):
+    GradientIndex.build(tiny, sources(), tmp_path / "two", plan=PLAN)
+    with pytest.raises(InputError, match="holds other documents"):
+        GradientIndex.build(tiny, sources()[::-1], tmp_path / "two", plan=PLAN)
+    with pytest.raises(InputError, match="an index of another plan"):
+        GradientIndex.build(tiny, sources(), tmp_path / "two", plan=Plan(bits=64))
+
+
+def test_plain_gradients_can_be_indexed_too(tiny, tmp_path):
+    index = GradientIndex.build(tiny, sources(), tmp_path / "two", plan=Plan(bits=512, whitening="none"))
+    (hits,) = index.query([whole(tiny, sources()[4].text)], k=12)
+    assert "doc-4" in [hit.id for hit in hits[:3]]
+    assert torch.isfinite(torch.tensor([hit.score for hit in hits])).all()
