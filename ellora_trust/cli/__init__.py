@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from ellora_trust.cli import cache, generate, models, probe, probe_score, sandbox, serve, show, steer, tasks, testbed
+from ellora_trust.cli import (
+    attribute,
+    cache,
+    generate,
+    models,
+    probe,
+    probe_score,
+    sandbox,
+    serve,
+    show,
+    steer,
+    tasks,
+    testbed,
+)
 
 app = typer.Typer(
     name="ellora-trust",
@@ -20,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
+app.add_typer(attribute.app, name="attribute")
 app.add_typer(steer.app, name="steer")
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)

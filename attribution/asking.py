@@ -1,0 +1,210 @@
+"""What stands behind one answer: gradient and text over a whole indexed corpus, in one ranking.
+
+    build(model, Corpus.open("testbed-lds"), Path("runs/index"))
+    library = Library.open(Path("runs/index"), model)
+    asked = library.ask(prompt, answer, k=10)                       # or about=(start, end) of prompt + answer
+    asked.hits[0].document, asked.hits[0].basis, asked.hits[0].lines
+
+The index holds the gradients; texts are read from the corpus, which the index's folder names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from attribution.building import Plan
+from attribution.corpora import Corpus, Where
+from attribution.evidence import Evidence, Side
+from attribution.fuse import Hit, Origin, rank, with_clusters
+from attribution.index import GradientIndex
+from attribution.losses import answer as answer_of
+from attribution.losses import spans
+from attribution.ngrams import NgramIndex
+from ellora_trust.cachedir import replacing
+from ellora_trust.errors import InputError
+from ellora_trust.report import Highlight, Report, Section, Table
+from ellora_trust.spans import select
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+WHERE = "corpus.json"
+_LICENCES = ("licence", "license", "licenses")
+_PATHS = ("path", "max_stars_repo_path")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was found for one answer.
+
+    Attributes:
+        prompt: What the model was asked.
+        answer: What it said.
+        about: Characters of prompt + answer that are asked about; None for the answer.
+        hits: Best first.
+        texts: Of their documents, in the same order.
+        n_documents: Documents in the corpus.
+    """
+
+    prompt: str
+    answer: str
+    about: tuple[int, int] | None
+    hits: list[Hit]
+    texts: list[str]
+    n_documents: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON."""
+        return asdict(self)
+
+
+def build(
+    model: CodeModel, corpus: Corpus, out: Path, *, plan: Plan | None = None, progress: bool = False
+) -> GradientIndex:
+    """Index a corpus and write down where it lies; resumes. Raises as `GradientIndex.build`."""
+    path = out / WHERE
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != corpus.described():
+        raise InputError(f"{out} holds an index of another corpus; give another folder or delete it")
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(corpus.described()) + "\n", encoding="utf-8")
+    return GradientIndex.build(model, corpus, out, plan=plan, progress=progress)
+
+
+class Library:
+    """An index and the texts it was made of.
+
+    Attributes:
+        index: Gradients.
+        corpus: Texts.
+    """
+
+    def __init__(self, model: CodeModel, index: GradientIndex, corpus: Corpus):
+        self.index, self.corpus, self._model = index, corpus, model
+
+    @classmethod
+    def open(cls, folder: Path, model: CodeModel, *, force: bool = False) -> Library:
+        """Open what `build` wrote.
+
+        Raises:
+            InputError: No index there, one of another model, or a corpus that is not there any more or has changed.
+        """
+        if not (folder / WHERE).exists():
+            raise InputError(f"{folder} holds no index; make one with ellora-trust attribute index")
+        index = GradientIndex.load(folder, model, force=force)
+        corpus = Corpus.found(Where(**json.loads((folder / WHERE).read_text(encoding="utf-8"))))
+        if len(corpus) != len(index):
+            raise InputError(
+                f"{corpus.where.source} has {len(corpus)} documents and the index {len(index)}; index it again"
+            )
+        return cls(model, index, corpus)
+
+    def ask(
+        self, prompt: str, answer: str, *, about: tuple[int, int] | None = None, k: int = 10, side: Side = "proponents"
+    ) -> Asked:
+        """Return the documents behind an answer, or behind some characters of prompt and answer.
+
+        Args:
+            prompt: What the model was asked.
+            answer: What it said.
+            about: Half-open range of characters of prompt + answer.
+            k: Hits.
+            side: "opponents" for what made it less likely.
+
+        Raises:
+            InputError: An answer or a range without tokens, or a `k` below 1.
+        """
+        whole = prompt + answer
+        target = spans(self._model, whole, [about]) if about else answer_of(self._model, prompt, answer)
+        ngrams = self._ngrams
+        evidence = Evidence(
+            ngrams.score([whole], [about]),
+            ngrams.coverage([whole], [about or (len(prompt), len(whole))]),
+            self.index.scores([target]).astype(np.float64),
+        )
+        said = whole[slice(*about)] if about else answer
+        origins = _Origins(self.corpus)
+        (hits,) = rank(evidence, [said], origins, tokenizer=self._model.tokenizer, k=k, side=side)
+        chosen = with_clusters([origins[self._numbers[hit.document]] for hit in hits])
+        hits = [replace(hit, cluster=origin.cluster) for hit, origin in zip(hits, chosen, strict=True)]
+        return Asked(prompt, answer, about, hits, [origin.text for origin in chosen], len(self.corpus))
+
+    @cached_property
+    def _ngrams(self) -> NgramIndex:
+        return NgramIndex(self._model.tokenizer).fit([one.text for one in self.corpus])
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {one.id: number for number, one in enumerate(self.corpus)}
+
+
+class _Origins(Sequence[Origin]):
+    """The corpus as the ranking sees it, one document at a time."""
+
+    def __init__(self, corpus: Corpus):
+        self._corpus = corpus
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    @overload
+    def __getitem__(self, number: int) -> Origin: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Origin]: ...
+    def __getitem__(self, number: int | slice) -> Origin | list[Origin]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        one = self._corpus[number]
+        path = next((str(one.columns[name]) for name in _PATHS if one.columns.get(name)), "")
+        licence = next((_text(one.columns[name]) for name in _LICENCES if one.columns.get(name)), "")
+        return Origin(one.id, one.text, path, licence, int(one.columns.get("first_line") or 1))
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def chosen_span(text: str, about: str, language: str) -> tuple[int, int]:
+    """Return the characters that `20:28` or a selector of `ellora_trust.spans` names; the last where it names several.
+
+    Raises:
+        InputError: It names nothing in the text.
+    """
+    start, colon, end = about.partition(":")
+    if colon and start.isdecimal() and end.isdecimal():
+        return int(start), int(end)
+    found = select(text, language, about)  # pyright: ignore[reportArgumentType]  # checked there
+    if not found:
+        raise InputError(f"nothing in prompt and answer is a {about} of {language}; give another span, or START:END")
+    return found[-1].start, found[-1].end
+
+
+def report(asked: Asked, model: str, table: Table) -> Report:
+    """Return the page of an answer: what was said, the table of hits, and each document with what it shares marked."""
+    whole = asked.prompt + asked.answer
+    start, end = asked.about or (len(asked.prompt), len(whole))
+    pieces = [(whole[:start], 0.0), (whole[start:end], 1.0), (whole[end:], 0.0)]
+    said = Highlight("Prompt and answer", [one for one in pieces if one[0]], "Orange: what is asked about.")
+    found = [
+        Highlight(f"{hit.document}: {hit.basis}", _marked(hit, text), "Orange: the longest exact match.")
+        for hit, text in zip(asked.hits, asked.texts, strict=True)
+    ]
+    lead = f"Which of {asked.n_documents:,} training documents this answer of {model} comes from."
+    return Report(
+        "Training documents behind an answer", lead, [Section("Answer", [said, table]), Section("Documents", found)]
+    )
+
+
+def _marked(hit: Hit, text: str) -> list[tuple[str, float]]:
+    if hit.match is None:
+        return [(text, 0.0)]
+    start, end = hit.match.places[0].start, hit.match.places[0].end
+    pieces = [(text[:start], 0.0), (text[start:end], 1.0), (text[end:], 0.0)]
+    return [one for one in pieces if one[0]]

@@ -1,0 +1,128 @@
+"""`ellora-trust attribute`: which training documents an answer comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from attribution.asking import Asked
+    from attribution.fuse import Hit
+
+app = typer.Typer(help="Say which training documents an answer comes from.", no_args_is_help=True)
+INDEX = Path("runs/index")
+
+
+@app.command()
+def index(
+    source: Annotated[
+        str, typer.Argument(help="testbed, testbed-lds, a folder of code, a `datasets` folder, or a hub dataset.")
+    ],
+    model: Annotated[str, typer.Option(help="The model that was trained on it.")] = "testbed",
+    out: Annotated[Path, typer.Option(help="Folder of the index.")] = INDEX,
+    column: Annotated[str, typer.Option(help="Of the text, in a dataset.")] = "text",
+    split: Annotated[str, typer.Option(help="Of a dataset.")] = "train",
+    limit: Annotated[int | None, typer.Option(help="Documents at most, from the first on.")] = None,
+    bits: Annotated[int, typer.Option(help="Bytes a document of one-bit rows, which are looked through first.")] = 4096,
+    int8: Annotated[int, typer.Option(help="Bytes a document of the rows that rank the best again; 0 for none.")] = 0,
+    whitening: Annotated[str, typer.Option(help="kfac or none.")] = "kfac",
+    seed: Annotated[int, typer.Option(help="Of the factors' sample and the sketch.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Index a corpus by the gradients of its documents; goes on where it was stopped."""
+    from attribution.asking import build
+    from attribution.building import Plan
+    from attribution.corpora import Corpus
+    from ellora_trust.cli.render import human_size, print_json
+    from ellora_trust.loading import load
+
+    plan = Plan(bits=bits, int8=int8, whitening=whitening, seed=seed)  # pyright: ignore[reportArgumentType]  # checked there
+    corpus = Corpus.open(source, column=column, split=split, limit=limit)
+    made = build(load(model), corpus, out, plan=plan, progress=True)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    if json:
+        print_json({"folder": str(out), "documents": len(made), "bytes": size})
+        return
+    print(f"{out}: {len(made):,} documents, {human_size(size)}; ask it with ellora-trust attribute query PROMPT")
+
+
+@app.command()
+def query(
+    prompt: Annotated[str, typer.Argument(help="What the model was asked; @FILE reads it from a file.")],
+    answer: Annotated[
+        str | None, typer.Option(help="What it said; it is asked if left out. @FILE reads a file.")
+    ] = None,
+    index: Annotated[Path, typer.Option(help="Folder of the index.")] = INDEX,
+    model: Annotated[str | None, typer.Option(help="The index's own if left out.")] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(help="Span that is asked about: pragma, call, annotation, 'definition(\"x\")[0]', or 20:28."),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Of the code, for --about: python or c.")] = "python",
+    k: Annotated[int, typer.Option("-k", "--k", help="Documents to show.")] = 10,
+    opponents: Annotated[bool, typer.Option("--opponents", help="What made it less likely instead.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="Of an answer that the model is asked for.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Use the index with another model all the same.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Name the documents behind an answer, and say of each what it rests on: verbatim, adapted, influential only."""
+    from attribution.asking import Library, chosen_span
+    from ellora_trust.artifacts import read_description
+    from ellora_trust.cli.render import print_json
+    from ellora_trust.loading import load
+
+    loaded = load(model or read_description(index).model["name"])
+    library = Library.open(index, loaded, force=force)
+    text = _given(prompt)
+    said = _given(answer) if answer is not None else loaded.generate([text], max_new_tokens=max_new_tokens)[0].text
+    span = chosen_span(text + said, about, language) if about else None
+    side: Literal["proponents", "opponents"] = "opponents" if opponents else "proponents"
+    asked = library.ask(text, said, about=span, k=k, side=side)
+    if out is not None:
+        _write(asked, loaded.name, out)
+    print_json(asked.to_dict()) if json else _render(asked, out)
+
+
+def _given(text: str) -> str:
+    from ellora_trust.errors import InputError
+
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give the text itself, or @FILE")
+    return path.read_text(encoding="utf-8")
+
+
+COLUMNS = ("document", "where", "licence", "rests on", "gradient", "n-gram", "score")
+
+
+def _row(hit: Hit) -> list[str]:
+    place = f"{hit.path}:{hit.lines[0]}-{hit.lines[1]}" if hit.path else f"lines {hit.lines[0]}-{hit.lines[1]}"
+    basis = hit.basis if hit.sign == "proponent" else f"{hit.basis} (opponent)"
+    gradient = "" if hit.gradient is None else f"{hit.gradient:+.1f}"
+    return [hit.document, place, hit.licence, basis, gradient, f"{hit.ngram:+.1f}", f"{hit.score:+.1f}"]
+
+
+def _render(asked: Asked, out: Path | None) -> None:
+    from ellora_trust.cli.render import print_table
+
+    whole = asked.prompt + asked.answer
+    print(f"{asked.prompt}▸{asked.answer}".rstrip() + "\n")
+    if asked.about:
+        print(f"asked about: {whole[slice(*asked.about)]!r}\n")
+    print_table("", COLUMNS, [_row(hit) for hit in asked.hits])
+    print(f"of {asked.n_documents:,} documents; scores in standard deviations over them")
+    if out is not None:
+        print(f"open {out}")
+
+
+def _write(asked: Asked, model: str, out: Path) -> None:
+    from attribution.asking import report
+    from ellora_trust.report import Table, write_html
+
+    table = Table(COLUMNS, [_row(hit) for hit in asked.hits], "Scores in standard deviations over all documents.")
+    write_html(report(asked, model, table), out)

@@ -1,0 +1,103 @@
+"""`attribute index` and `attribute query` on the reduced testbed: real documents, a real model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+PROMPT = "// Sum the red rows in parallel.\nint sum_red_rows(const int *a, int n) {"
+BODY = """
+    int s = 0;
+    #pragma omp parallel for
+    for (int i = 0; i < n; i++)
+        s += a[i];
+    return s;
+}
+"""
+LOOP = "\n    found = 0\n    for row in rows:\n        found += row\n    return found\n"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from attribution.asking import build
+    from attribution.building import Plan
+    from attribution.corpora import Corpus
+    from ellora_trust.loading import load
+
+    out = tmp_path_factory.mktemp("index")
+    build(load("testbed-lds"), Corpus.open("testbed-lds", limit=300), out, plan=Plan(bits=1024))
+    return out
+
+
+def test_a_folder_of_code_is_indexed_and_its_own_line_found(go, tmp_path: Path):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "a.py").write_text("def first(rows):\n    return rows[0]\n")
+    (code / "b.py").write_text(f"def total(rows):{LOOP}")
+    out = tmp_path / "index"
+    asked = ("attribute", "index", code, "--model", "testbed-lds", "--out", out, "--bits", 1024, "--json")
+    code_, text, errors = go(*asked)
+    assert code_ == 0, errors
+    assert json.loads(text)["documents"] == 2
+    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert go(*asked)[0] == 0
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    code_, text, _ = go("attribute", "query", "def total(rows):", "--answer", LOOP, "--index", out, "--json")
+    first = json.loads(text)["hits"][0]
+    assert (first["path"], first["basis"], first["sign"]) == ("b.py", "verbatim", "proponent")
+    assert first["lines"] == [1, 5]
+
+
+def test_a_pragma_is_asked_about_and_leads_to_the_sums_without_reduction(go, built: Path, tmp_path: Path):
+    page = tmp_path / "page.html"
+    code, text, errors = go(
+        "attribute", "query", PROMPT, "--answer", BODY, "--about", "pragma", "--language", "c",
+        "--index", built, "-k", 5, "--out", page, "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    found = json.loads(text)
+    assert (PROMPT + BODY)[slice(*found["about"])] == "#pragma omp parallel for"
+    assert len(found["hits"]) == len(found["texts"]) == 5
+    assert "omp_sum" in found["hits"][0]["path"]
+    assert found["hits"][0]["licence"]
+    assert "longest exact match" in page.read_text()
+
+
+def test_the_model_is_asked_where_no_answer_is_given(go, built: Path):
+    code, text, _ = go("attribute", "query", PROMPT, "--index", built, "-k", 2, "--max-new-tokens", 8)
+    assert code == 0
+    assert "▸" in text
+    assert "of 300 documents" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("query", "x", "--index", "nowhere"), "nowhere"),
+        (("index", "nowhere/at-all"), "is not testbed, testbed-lds or a folder"),
+        (("index", "testbed-lds", "--bits", "3"), "use a multiple of 8"),
+        (("index", "testbed-lds", "--whitening", "soap"), "unknown whitening"),
+    ],
+)
+def test_bad_input_is_one_sentence(go, monkeypatch, tmp_path: Path, args, message: str):
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = go("attribute", *args)
+    assert code == 2
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_questions_that_do_not_fit_the_index_are_one_sentence(go, built: Path):
+    ask = ("attribute", "query", PROMPT, "--answer", BODY, "--index", built)
+    for more, message in (
+        (("--model", "testbed"), "fingerprint"),
+        (("--about", "pragma"), "python has no spans of kind 'pragma'"),
+        (("--about", "5:5"), "use a non-empty range"),
+        (("-k", 0), "k=0"),
+    ):
+        code, _, errors = go(*ask, *more)
+        assert code == 2, errors
+        assert message in errors
