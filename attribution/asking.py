@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from attribution.bm25 import bm25_scores
 from attribution.building import Plan
 from attribution.corpora import Corpus, Where
 from attribution.evidence import Evidence, Side
@@ -135,6 +136,17 @@ class Library:
         chosen = with_clusters([origins[self._numbers[hit.document]] for hit in hits])
         hits = [replace(hit, cluster=origin.cluster) for hit, origin in zip(hits, chosen, strict=True)]
         return Asked(prompt, answer, about, hits, [origin.text for origin in chosen], len(self.corpus))
+
+    def removals(self, asked: Asked, *, seed: int = 0) -> dict[str, list[int]]:
+        """Return the numbers of the hits' documents, of as many by BM25, and of as many at random: see `verify`."""
+        n = len(asked.hits)
+        (by_words,) = bm25_scores([asked.prompt + asked.answer], [one.text for one in self.corpus])
+        drawn = np.random.default_rng(seed).choice(len(self.corpus), n, replace=False)
+        return {
+            "this ranking": [self._numbers[hit.document] for hit in asked.hits],
+            "BM25": np.argsort(-by_words, kind="stable")[:n].tolist(),
+            "random": drawn.tolist(),
+        }
 
     @cached_property
     def _ngrams(self) -> NgramIndex:

@@ -86,6 +86,39 @@ def query(
     print_json(asked.to_dict()) if json else _render(asked, out)
 
 
+@app.command()
+def verify(
+    prompt: Annotated[str, typer.Argument(help="What the model was asked; @FILE reads it from a file.")],
+    answer: Annotated[str, typer.Option(help="What it said; @FILE reads it from a file.")],
+    index: Annotated[Path, typer.Option(help="Folder of an index of all of testbed-lds.")] = INDEX,
+    k: Annotated[int, typer.Option("-k", "--k", help="Documents to train without.")] = 30,
+    seeds: Annotated[int, typer.Option(help="Trainings of each, 2 or more.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train again without the documents behind an answer, without as many by BM25 and at random, and compare."""
+    from dataclasses import asdict
+
+    from attribution.asking import Library
+    from attribution.verify import retrainer_of_testbed
+    from attribution.verify import verify as run
+    from ellora_trust.cli.render import print_json, print_table
+    from ellora_trust.errors import InputError
+    from ellora_trust.loading import load
+
+    library = Library.open(index, load("testbed-lds"))
+    if library.corpus.where.source != "testbed-lds" or library.corpus.where.limit:
+        raise InputError("only testbed-lds is trained again here; index all of it, or call attribution.verify.verify")
+    text, said = _given(prompt), _given(answer)
+    removals = library.removals(library.ask(text, said, k=k))
+    found = run(retrainer_of_testbed(text, said), removals, n_documents=len(library.corpus), seeds=seeds, progress=True)
+    if json:
+        print_json({name: asdict(effect) for name, effect in found.items()})
+        return
+    rows = [[f"{k} by {name}", f"{effect.change:+.2f}"] for name, effect in found.items()]
+    print_table("", ("trained without", "log p of the answer, change in nats [95 %]"), rows)
+    print(f"mean over {seeds} seeds, t interval; below zero: the answer came from these documents")
+
+
 def _given(text: str) -> str:
     from ellora_trust.errors import InputError
 

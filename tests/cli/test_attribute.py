@@ -90,6 +90,24 @@ def test_bad_input_is_one_sentence(go, monkeypatch, tmp_path: Path, args, messag
     assert "Traceback" not in errors
 
 
+def test_only_a_corpus_that_can_be_trained_on_again_is_verified(go, built: Path):
+    code, _, errors = go("attribute", "verify", PROMPT, "--answer", BODY, "--index", built)
+    assert code == 2
+    assert "only testbed-lds is trained again here; index all of it" in errors
+
+
+def test_removals_are_of_one_size_and_begin_with_the_hits(built: Path):
+    from attribution.asking import Library
+    from ellora_trust.loading import load
+
+    library = Library.open(built, load("testbed-lds"))
+    asked = library.ask(PROMPT, BODY, k=6)
+    found = library.removals(asked)
+    assert {len(set(numbers)) for numbers in found.values()} == {6}
+    assert [library.corpus[number].id for number in found["this ranking"]] == [hit.document for hit in asked.hits]
+    assert all(library.corpus[number].columns["family"].startswith("omp_") for number in found["BM25"])
+
+
 def test_questions_that_do_not_fit_the_index_are_one_sentence(go, built: Path):
     ask = ("attribute", "query", PROMPT, "--answer", BODY, "--index", built)
     for more, message in (
