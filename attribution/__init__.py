@@ -1,4 +1,16 @@
 """ellora-trust's attribution: which training documents, tokens and components an answer comes from.
 
-from attribution import GradientIndex
+from attribution import GradientIndex, Library
+
+library = Library.open(folder, model)
+library.ask(prompt, answer).hits
 """
+
+from __future__ import annotations
+
+from attribution.asking import Asked, Library
+from attribution.building import Plan, Source
+from attribution.corpora import Corpus
+from attribution.index import GradientIndex
+
+__all__ = ["Asked", "Corpus", "GradientIndex", "Library", "Plan", "Source"]

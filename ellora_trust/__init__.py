@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attribution import GradientIndex
     from ellora_trust.architecture import Architecture, discover
     from ellora_trust.artifacts import Artifact
     from ellora_trust.errors import EnvironmentProblem, InputError
@@ -44,6 +45,7 @@ _HOME = {
     "EnvironmentProblem": "ellora_trust.errors",
     "ErrorProbe": "probes",
     "Example": "ellora_trust.tasks.base",
+    "GradientIndex": "attribution",
     "InputError": "ellora_trust.errors",
     "Intervention": "ellora_trust.intervention",
     "Labelled": "ellora_trust.labeling",
@@ -75,6 +77,7 @@ __all__ = [
     "EnvironmentProblem",
     "ErrorProbe",
     "Example",
+    "GradientIndex",
     "InputError",
     "Intervention",
     "Labelled",
