@@ -1,8 +1,8 @@
 """Is an attribution right? Train again without the documents it names, and see what becomes of the answer.
 
-    retrain = retrainer_of_testbed(prompt, answer)                      # or your own: (kept, seed) -> log p of the answer
+    retrain = retrainer_of_testbed(prompt, answer)          # or your own: (kept, seed) -> log p of the answer
     effects = verify(retrain, {"ours": top, "BM25": others, "random": drawn}, n_documents=1506, seeds=3)
-    effects["ours"].change                                           # nats; below zero: the documents were needed
+    effects["ours"].change                                  # nats; below zero: the documents were needed
 
 A document that made an answer likelier is missed when it is gone. Every removal takes as many documents and is trained
 from the same initialisation in the same order as the model that read all of them, so a difference is theirs; it is
