@@ -31,11 +31,13 @@ def _weights(result: TokenAttribution) -> list[float]:
 
 
 def _pieces(result: TokenAttribution) -> list[tuple[str, float]]:
-    """The whole prompt in pieces, each with its weight."""
-    return [
-        (result.prompt[unit.start : unit.end], weight)
-        for unit, weight in zip(result.units, _weights(result), strict=True)
-    ]
+    """The whole prompt in pieces, each with its weight; what is in no unit has none."""
+    found, last = [], 0
+    for unit, weight in zip(result.units, _weights(result), strict=True):
+        found += [(result.prompt[last : unit.start], 0.0)] if last < unit.start else []
+        found.append((result.prompt[unit.start : unit.end], weight))
+        last = unit.end
+    return found + ([(result.prompt[last:], 0.0)] if last < len(result.prompt) else [])
 
 
 def _caption(result: TokenAttribution) -> str:

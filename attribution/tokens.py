@@ -10,7 +10,9 @@
 | `ablation` | what the target loses without the unit | nothing | 2 x units |
 | `shapley` | mean loss over sampled orders of leaving units out | value - absent | 2 x units x samples |
 
-`ablation` and `shapley` leave the unit's tokens out of the text, the others never change the text.
+`ablation` and `shapley` leave the unit's tokens out of the text, the others never change the text. Look at the
+`convergence_delta` of integrated gradients: where the end-of-text embedding is all zeros, a norm has a kink at the
+start of the path, which needs many steps.
 Sources: Sundararajan et al. 2017, arXiv:1703.01365; Castro et al. 2009, doi:10.1016/j.cor.2008.04.004.
 """
 

@@ -1,7 +1,7 @@
 """The pieces of a prompt that get a score: identifiers, expressions or lines, instead of pieces of words.
 
 A prompt is divided: every token that holds text belongs to exactly one unit, so scores of units add up as scores of
-tokens do.
+tokens do. Special tokens (begin of text, fill-in-the-middle marks) belong to none: they stay whatever is left out.
 
     units_of(model, 'def f(xs):\\n    "Sum the xs."', "python", by="identifier")   # def f ( xs ... Sum the xs
 
@@ -78,7 +78,8 @@ def units_of(model: CodeModel, prompt: str, language: Language, *, by: By = "ide
         raise InputError("the prompt has no text, so there is nothing to give a score; give at least one word")
     pieces = _filled(prompt, list(_pieces(prompt, language, by)))
     tokens = token_map(model.tokenizer, prompt)
-    owners = _owners(tokens, pieces)
+    special = {number for number, token in model.tokenizer.added_tokens_decoder.items() if token.special}
+    owners = _owners(tokens, pieces, special)
     found = []
     for number, (kind, start, end) in enumerate(pieces):
         held = tuple(int(token) for token in np.flatnonzero(owners == number))
@@ -132,13 +133,13 @@ def _filled(prompt: str, pieces: list[Piece]) -> list[Piece]:
     return found
 
 
-def _owners(tokens: TokenMap, pieces: list[Piece]) -> NDArray[np.intp]:
-    """Which piece each token belongs to, (n_tokens,); -1 for tokens that hold no text."""
+def _owners(tokens: TokenMap, pieces: list[Piece], special: set[int]) -> NDArray[np.intp]:
+    """Which piece each token belongs to, (n_tokens,); -1 for special tokens and those that hold no text."""
     starts = np.array([start for _, start, _ in pieces])
     owners = np.full(len(tokens.ids), -1)
     for token, (start, end) in enumerate(tokens.offsets):
         inside = [c for c in range(start, end) if not tokens.text[c].isspace()] or list(range(start, end))
-        if inside and not tokens.special[token]:
+        if inside and not tokens.special[token] and tokens.ids[token] not in special:
             claimed = np.searchsorted(starts, inside, side="right") - 1
             owners[token] = np.bincount(claimed).argmax()
     return owners
