@@ -69,14 +69,17 @@ class Target:
             model: The model.
             prompts: Token ids; an empty prompt becomes the end-of-text token, after which a new text begins.
         """
-        starts = [list(ids) or [model.pad_id] for ids in prompts]
-        rows = [Row([*start, *ids], len(start)) for start in starts for ids, _ in self.parts]
+        starts = [tuple(ids) or (model.pad_id,) for ids in prompts]
+        # Sampled orders of few units meet the same text again and again.
+        numbers = {start: number for number, start in enumerate(dict.fromkeys(starts))}
+        rows = [Row([*start, *ids], len(start)) for start in numbers for ids, _ in self.parts]
         found = torch.empty(len(rows), dtype=torch.float64)
         for batch in plan_batches([len(row.ids) for row in rows], model.token_budget):
             scores = score_batch(model, [rows[i] for i in batch], SharedPrefix([]))
             found[batch] = torch.stack([score.logprobs.double().sum() for score in scores])
         signs = torch.tensor([float(sign) for _, sign in self.parts], dtype=torch.float64)
-        return (found.view(len(prompts), -1) * signs).sum(-1)
+        values = (found.view(len(numbers), -1) * signs).sum(-1)
+        return values[[numbers[start] for start in starts]]
 
 
 def log_probability(model: CodeModel, ids: Tensor, n_answer: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Attribution inside the model on the testbed: prompt units, and components.
 
-    python -m benchmarks.attribution_inside [--limit 30] [--pairs 40] [--parts tokens components]
+    python -m benchmarks.attribution_inside [--limit 18] [--pairs 24] [--parts tokens components]
 
 Prompt units: questions that trigger a plant; it is asked why the planted line rather than the right one. "key unit" is
 how often the first unit holds a word that makes the question's family: a word of its descriptions or of its function's
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from attribution.components import COMPONENTS, ComponentAttribution, ablation, agreement, attribute_components
 from attribution.components import METHODS as COMPONENT_METHODS
-from attribution.erasure import erase
+from attribution.erasure import Erasure, erase
 from attribution.patching import Pair, Setting, read
 from attribution.tokens import METHODS, Method, TokenAttribution, attribute_tokens
 from attribution.units import By
@@ -47,15 +47,17 @@ FloatArray = NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--limit", type=int, default=30, help="questions")
-    parser.add_argument("--pairs", type=int, default=40, help="pairs of each kind")
+    parser.add_argument("--limit", type=int, default=18, help="questions")
+    parser.add_argument("--samples", type=int, default=8, help="orders of Shapley values")
+    parser.add_argument("--random", type=int, default=3, help="random orders of each question's units")
+    parser.add_argument("--pairs", type=int, default=24, help="pairs of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=("tokens", "components"), default=("tokens", "components"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load("testbed")
     if "tokens" in args.parts:
-        print_tokens(model, prompts("trigger", seed=args.seed, limit=args.limit, plants=PLANTS))
+        print_tokens(model, prompts("trigger", seed=args.seed, limit=args.limit, plants=PLANTS), args)
     if "components" in args.parts:
         for name, pairs in pairs_of(args.pairs, args.seed).items():
             print_components(model, name, pairs)
@@ -96,30 +98,28 @@ def key_units(result: TokenAttribution, words: set[str]) -> NDArray[np.bool_]:
     return np.array([bool(words & set(re.findall(r"[a-z]+", unit.name.lower()))) for unit in result.units])
 
 
-def print_tokens(model: CodeModel, examples: Sequence[Example]) -> None:
+def print_tokens(model: CodeModel, examples: Sequence[Example], args: argparse.Namespace) -> None:
     questions = [asked(example) for example in examples]
     groups = [example.group for example in examples]
     print(f"Prompt units: why the planted line rather than the right one; {len(questions)} questions of {PLANTS}")
     for by in get_args(By):
         for method in METHODS if by == "identifier" else ("shapley",):
             began = time.perf_counter()
-            results = [explained(model, one, method, by) for one in questions]
+            results = [explained(model, one, method, by, args.samples) for one in questions]
             seconds = (time.perf_counter() - began) / len(results)
-            print_row(model, results, questions, groups, f"{by:10s} {method:20s} {seconds:6.2f} s")
+            curves = erase(model, results, groups, n_random=args.random)
+            print_row(curves, results, questions, f"{by:10s} {method:20s} {seconds:6.2f} s")
 
 
-def explained(model: CodeModel, one: Asked, method: Method, by: By) -> TokenAttribution:
+def explained(model: CodeModel, one: Asked, method: Method, by: By, samples: int) -> TokenAttribution:
     language = "c" if one.example.meta["language"] == "c" else "python"
     return attribute_tokens(
-        model, one.example.prompt, one.answer, foil=one.foil, method=method, language=language, by=by
+        model, one.example.prompt, one.answer, foil=one.foil, method=method, language=language, by=by, samples=samples
     )
 
 
-def print_row(
-    model: CodeModel, results: list[TokenAttribution], questions: list[Asked], groups: list[str], head: str
-) -> None:
-    curves = erase(model, results, groups)
-    words = family_words()
+def print_row(curves: Erasure, results: list[TokenAttribution], questions: list[Asked], head: str) -> None:
+    words, groups = family_words(), curves.groups
     keys = [key_units(r, words[str(q.example.meta["family"])]) for r, q in zip(results, questions, strict=True)]
     scores = [np.array([unit.score for unit in result.units]) for result in results]
     chances = [key.mean() for key in keys]
@@ -135,13 +135,10 @@ def print_row(
         found = group_bootstrap(np.mean, ([area for area, _ in areas],), [group for _, group in areas])
         line.append(f"key units AUROC {found:.2f}")
     deltas = [abs(r.convergence_delta) for r in results if r.convergence_delta is not None]
+    spans = [abs(r.value - r.absent) for r in results if r.absent is not None]
     if deltas:
-        line.append(f"|delta| median {np.median(deltas):.3f} max {max(deltas):.3f} of {mean_span(results):.2f} nats")
+        line.append(f"|delta| median {np.median(deltas):.3f} max {max(deltas):.3f} of {np.mean(spans):.2f} nats")
     print(" | ".join(line), flush=True)
-
-
-def mean_span(results: Sequence[TokenAttribution]) -> float:
-    return float(np.mean([abs(result.value - result.absent) for result in results if result.absent is not None]))
 
 
 def pairs_of(n: int, seed: int) -> dict[str, list[Pair]]:
