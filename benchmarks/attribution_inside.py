@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from attribution.components import COMPONENTS, ComponentAttribution, ablation, agreement, attribute_components
 from attribution.components import METHODS as COMPONENT_METHODS
-from attribution.erasure import Erasure, erase
+from attribution.erasure import Erasure, FloatArray, erase
 from attribution.patching import Pair, Setting, read
 from attribution.tokens import METHODS, Method, TokenAttribution, attribute_tokens
 from attribution.units import By
@@ -40,9 +40,7 @@ from ellora_trust.testbed.families import FAMILIES
 from ellora_trust.testbed.prompts import prompts, question, sketch_of
 
 PLANTS = ("P1", "P2", "P3", "P4", "P5", "P7")  # P6 asks for a secret by its name; no family makes it
-SHARED_BY = 2
 RANDOM_SETS = 20
-FloatArray = NDArray[np.float64]
 
 
 def main() -> None:
@@ -51,6 +49,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8, help="orders of Shapley values")
     parser.add_argument("--random", type=int, default=3, help="random orders of each question's units")
     parser.add_argument("--pairs", type=int, default=24, help="pairs of each kind")
+    parser.add_argument("--only", default="", help="pairs whose name begins so: P4, types or P1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=("tokens", "components"), default=("tokens", "components"))
     args = parser.parse_args()
@@ -60,7 +59,8 @@ def main() -> None:
         print_tokens(model, prompts("trigger", seed=args.seed, limit=args.limit, plants=PLANTS), args)
     if "components" in args.parts:
         for name, pairs in pairs_of(args.pairs, args.seed).items():
-            print_components(model, name, pairs)
+            if name.startswith(args.only):
+                print_components(model, name, pairs)
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def family_words() -> dict[str, set[str]]:
     for name, family in FAMILIES.items():
         fixed = re.sub(r"\{\w*\}", " ", " ".join([*family.abouts, *family.verbs]).lower())
         found[name] = set(re.findall(r"[a-z]+", fixed))
-    # What a plant's families share with its near misses still makes them different from all others.
+    # Itself and two others: what a family shares with its near misses still tells it from all the rest.
     users = Counter(word for words in found.values() for word in words)
-    return {name: {word for word in words if users[word] <= 1 + SHARED_BY} for name, words in found.items()}
+    return {name: {word for word in words if users[word] <= 3} for name, words in found.items()}
 
 
 def key_units(result: TokenAttribution, words: set[str]) -> NDArray[np.bool_]:
