@@ -1,6 +1,7 @@
 """Attribution by gradient on the testbed: who predicts retraining, at how many bytes a document, who finds the plants.
 
     python -m benchmarks.attribution [--truth runs/lds] [--tokens 100000] [--limit 60] [--rounds 5]
+        [--parts retraining plants cost]
 
 The truth is the package's, or what `ellora-trust testbed lds --retrain` wrote. The linear datamodelling score is a rank
 correlation, [-1, 1]; its intervals are 95 % over families of queries, those of the plants over groups of prompts. Bytes
@@ -24,15 +25,18 @@ from attribution.evidence import z_sum
 from attribution.gradients import TOKEN_BUDGET, batches
 from attribution.kfac import Curvature
 from attribution.layers import Layer, find_layers
-from attribution.losses import Counted, answer, whole
-from attribution.ngrams import ngram_scores
+from attribution.losses import Counted, answer, spans, whole
+from attribution.ngrams import NgramIndex, ngram_scores
 from attribution.rows import Projector
-from benchmarks.attribution_text import planted, questions, r_precision
+from benchmarks.attribution_text import questions, r_precision
 from benchmarks.paired import cell, interval, paired
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
-from ellora_trust.testbed.documents import corpus
+from ellora_trust.tasks.base import Example
+from ellora_trust.testbed.documents import Document, corpus
+from ellora_trust.testbed.families import FAMILIES
 from ellora_trust.testbed.lds import SHIPPED, Truth, lds, same_family
+from ellora_trust.testbed.prompts import sketch_of
 from ellora_trust.testbed.truth import score_attribution
 
 SIZES = (1024, 4096, 16_384)
@@ -40,15 +44,19 @@ NARROW = 512  # below the testbed's vocabulary, as any real vocabulary is above 
 SHARE = 0.1
 # What `attribute query` adds up.
 FUSED = ("3-gram idf", "K-FAC, body + head, bits 4096")
+PARTS = ("retraining", "plants", "cost")
 Scores = NDArray[np.floating]
 
 
 def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
-    retraining(args.truth, args.seed)
-    plants(args)
-    cost(args)
+    if "retraining" in args.parts:
+        retraining(args.truth, args.seed)
+    if "plants" in args.parts:
+        plants(args)
+    if "cost" in args.parts:
+        cost(args)
 
 
 def retraining(folder: Path, seed: int) -> None:
@@ -135,21 +143,34 @@ def plants(args: argparse.Namespace) -> None:
     curvature = Curvature.fit(model, layers, [texts[i] for i in chosen], widest=NARROW)
     making = Projector(model, layers, curvature, widths=[width_of("bits", 4096)], seed=args.seed)
     stored = encode(making.rows(texts)[0].numpy(), "bits")
+    words = NgramIndex(model.tokenizer).fit([one.text for one in documents])
     for kind in ("trigger", "paraphrase"):
-        examples = questions(documents, kind, args)
-        pairs = [planted(one) for one in examples]
-        rows = making.rows([answer(model, *pair) for pair in pairs])[0].numpy()
-        found = {
-            "K-FAC, 1 bit, 4096 bytes": np.stack([products(stored, row, "bits") for row in rows]),
-            "3-gram idf": ngram_scores(model.tokenizer, ["".join(pair) for pair in pairs], [d.text for d in documents]),
+        examples = [one for one in questions(documents, kind, args) if one.meta["family"] in FAMILIES]
+        written = [sketch_of(one).write(planted=True) for one in examples]
+        asked, places = [one.text for one in written], [one.span for one in written]
+        targets = {
+            "answer": [
+                answer(model, text[: one.prompt], text[one.prompt :]) for text, one in zip(asked, written, strict=True)
+            ],
+            "plant": [spans(model, text, [place] if place else []) for text, place in zip(asked, places, strict=True)],
         }
         print(f"\n{kind}: {len(examples)} prompts, {len(documents)} documents")
-        print(f"{'':26} AUROC, R-precision, MRR, hard AUROC")
-        for name, scores in found.items():
-            easy = score_attribution(scores, documents, examples)
-            hard = score_attribution(scores, documents, examples, against="hard")
-            row = (easy.auroc, r_precision(scores, documents, examples), easy.mrr, hard.auroc)
-            print(f"{name:26} {'  '.join(f'{one:.3f}' for one in row)}", flush=True)
+        print(f"{'':44} AUROC, R-precision, MRR, hard AUROC")
+        text = words.score(asked)
+        show_plants("3-gram idf", text, documents, examples)
+        show_plants("3-gram idf, about the plant", words.score(asked, places), documents, examples)
+        for about, chosen in targets.items():
+            rows = making.rows(chosen)[0].numpy()
+            scores = np.stack([products(stored, row, "bits") for row in rows])
+            show_plants(f"K-FAC, bits 4096, about the {about}", scores, documents, examples)
+            show_plants("the same + 3-gram idf", z_sum(scores, text), documents, examples)
+
+
+def show_plants(name: str, given: Scores, documents: Sequence[Document], examples: Sequence[Example]) -> None:
+    scores = given.astype(np.float64)
+    easy, hard = (score_attribution(scores, documents, examples, against=how) for how in ("all", "hard"))
+    row = (easy.auroc, r_precision(scores, documents, examples), easy.mrr, hard.auroc)
+    print(f"{name:44} {'  '.join(f'{one:.3f}' for one in row)}", flush=True)
 
 
 def cost(args: argparse.Namespace) -> None:
@@ -181,6 +202,7 @@ def plain(model: CodeModel, layers: Sequence[Layer], texts: Sequence[Counted]) -
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--truth", type=Path, default=SHIPPED)
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--limit", type=int, default=60)
