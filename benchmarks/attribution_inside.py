@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--limit", type=int, default=18, help="questions")
     parser.add_argument("--samples", type=int, default=8, help="orders of Shapley values")
-    parser.add_argument("--random", type=int, default=3, help="random orders of each question's units")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of prompt units")
     parser.add_argument("--pairs", type=int, default=24, help="pairs of each kind")
     parser.add_argument("--only", default="", help="pairs whose name begins so: P4, types or P1")
     parser.add_argument("--seed", type=int, default=0)
@@ -103,11 +103,11 @@ def print_tokens(model: CodeModel, examples: Sequence[Example], args: argparse.N
     groups = [example.group for example in examples]
     print(f"Prompt units: why the planted line rather than the right one; {len(questions)} questions of {PLANTS}")
     for by in get_args(By):
-        for method in METHODS if by == "identifier" else ("shapley",):
+        for method in args.methods if by == "identifier" else ("shapley",):
             began = time.perf_counter()
             results = [explained(model, one, method, by, args.samples) for one in questions]
             seconds = (time.perf_counter() - began) / len(results)
-            curves = erase(model, results, groups, n_random=args.random)
+            curves = erase(model, results, groups, n_random=3)
             print_row(curves, results, questions, f"{by:10s} {method:20s} {seconds:6.2f} s")
 
 
