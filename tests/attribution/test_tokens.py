@@ -55,7 +55,9 @@ def test_units_are_words_names_expressions_and_lines(tiny):
 
 def test_special_tokens_are_in_no_unit_and_stay_whatever_is_left_out():
     model = make_model("llama")
-    model = CodeModel("marked", model.hf, make_tokenizer(("<fim_prefix>", "<fim_suffix>", "<fim_middle>")))
+    tokenizer = make_tokenizer(("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+    model.hf.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model = CodeModel("marked", model.hf, tokenizer)
     prompt = "<fim_prefix>def f(a):<fim_suffix>\n    return a<fim_middle>"
     units = units_of(model, prompt, "python")
     ids = model.tokenizer(prompt).input_ids
