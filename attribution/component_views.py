@@ -28,7 +28,7 @@ def grid(found: ComponentAttribution) -> tuple[FloatArray, list[str]]:
         if numbers and column in columns:
             cells[int(numbers[0]), columns.index(column)] = effect
     scored = ~np.isnan(cells).all(0)
-    return cells[:, scored], [name for name, shown in zip(columns, scored, strict=True) if shown]
+    return cells[:, scored], [name for name, shown in zip(columns, np.atleast_1d(scored), strict=True) if shown]
 
 
 def plot_components(found: ComponentAttribution, ax: Axes | None = None) -> Axes:

@@ -206,7 +206,7 @@ def ablation(model: CodeModel, sites: str | Iterable[str], prompts: Sequence[str
 
     names = [str(site) for site in resolve(model, sites)]
     seen = capture(model, prompts, names, "mean")
-    return ActivationEdit({name: _replacing(seen[name, "mean"].mean(0)) for name in names})
+    return ActivationEdit({name: _replacing(seen.vectors(name, "mean").mean(0)) for name in names})
 
 
 def _replacing(mean: Tensor) -> EditFunction:

@@ -155,7 +155,7 @@ def patch(model: CodeModel, setting: Setting, sites: Sequence[Site], *, together
 
 
 def _corrupt(model: CodeModel, setting: Setting, edits: dict[Site, EditFunction], n_rows: int) -> Tensor:
-    with edit(model, edits):
+    with edit(model, {str(site): function for site, function in edits.items()}):
         return difference(model, torch.tensor([setting.corrupt] * n_rows, device=model.device), setting)
 
 

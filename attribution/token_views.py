@@ -56,31 +56,31 @@ def plot_tokens(result: TokenAttribution, ax: Axes | None = None, *, most: int =
         ax: Where; the current figure's axes if None.
         most: Units at most.
     """
-    ax = _axes(ax)
+    axes = _axes(ax)
     strongest = sorted(result.units, key=lambda unit: -abs(unit.score))[:most]
     shown = sorted(strongest, key=lambda unit: -unit.start)
     colours = [tuple(c / 255 for c in (FOR if unit.score > 0 else AGAINST)) for unit in shown]
-    ax.barh(range(len(shown)), [unit.score for unit in shown], color=colours)
+    axes.barh(range(len(shown)), [unit.score for unit in shown], color=colours)
     # A dollar sign would begin a formula.
-    ax.set_yticks(range(len(shown)), [unit.name[:40].replace("$", r"\$") for unit in shown])
-    ax.axvline(0, color="grey", linewidth=0.8)
-    ax.set_xlabel("score (nats)")
-    ax.set_title(f"{result.method}: {result.target}".replace("$", r"\$"), fontsize="medium")
-    return ax
+    axes.set_yticks(range(len(shown)), [unit.name[:40].replace("$", r"\$") for unit in shown])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set_xlabel("score (nats)")
+    axes.set_title(f"{result.method}: {result.target}".replace("$", r"\$"), fontsize="medium")
+    return axes
 
 
 def plot_erasure(curves: Erasure, ax: Axes | None = None) -> Axes:
     """Draw what the target loses without the first units, against random orders, with 95 % intervals."""
-    ax = _axes(ax)
+    axes = _axes(ax)
     for values, label in ((curves.taken, "first by score left out"), (curves.random_taken, "random units left out")):
         points = curves.curve(values)
         middle = np.array([point.value for point in points])
         ends = np.array([[p.value - p.low for p in points], [p.high - p.value for p in points]])
-        ax.errorbar(curves.shares, middle, ends, marker="o", capsize=3, label=label)
-    ax.set_xlabel("share of units left out")
-    ax.set_ylabel("loss of the target (nats)")
-    ax.legend()
-    return ax
+        axes.errorbar(curves.shares, middle, ends, marker="o", capsize=3, label=label)
+    axes.set_xlabel("share of units left out")
+    axes.set_ylabel("loss of the target (nats)")
+    axes.legend()
+    return axes
 
 
 def coloured(result: TokenAttribution) -> Text:

@@ -105,7 +105,7 @@ def _pieces(prompt: str, language: Language, by: By) -> Iterator[Piece]:
 
 
 def _expressions(prompt: str, language: Language, texts: list[Piece]) -> list[Piece]:
-    kinds = [k for k in _EXPRESSIONS if k != ("pragma" if language == "python" else "default")]
+    kinds: list[Kind] = [k for k in _EXPRESSIONS if k != ("pragma" if language == "python" else "default")]
     return texts + [(kind, span.start, span.end) for kind in kinds for span in find(prompt, language, kind)]
 
 
