@@ -46,6 +46,7 @@ def test_removals_that_cannot_be_compared_are_refused(removals, seeds: int, mess
         verify(lambda kept, seed: 0.0, removals, n_documents=4, seeds=seeds)
 
 
+@pytest.mark.slow
 def test_training_on_all_again_gives_the_shipped_model():
     truth = Truth.read()
     query = truth.queries[0]
