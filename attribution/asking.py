@@ -30,7 +30,6 @@ from attribution.losses import spans
 from attribution.ngrams import NgramIndex
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
-from ellora_trust.report import Highlight, Report, Section, Table
 from ellora_trust.spans import select
 
 if TYPE_CHECKING:
@@ -196,27 +195,3 @@ def chosen_span(text: str, about: str, language: str) -> tuple[int, int]:
     if not found:
         raise InputError(f"nothing in prompt and answer is a {about} of {language}; give another span, or START:END")
     return found[-1].start, found[-1].end
-
-
-def report(asked: Asked, model: str, table: Table) -> Report:
-    """Return the page of an answer: what was said, the table of hits, and each document with what it shares marked."""
-    whole = asked.prompt + asked.answer
-    start, end = asked.about or (len(asked.prompt), len(whole))
-    pieces = [(whole[:start], 0.0), (whole[start:end], 1.0), (whole[end:], 0.0)]
-    said = Highlight("Prompt and answer", [one for one in pieces if one[0]], "Orange: what is asked about.")
-    found = [
-        Highlight(f"{hit.document}: {hit.basis}", _marked(hit, text), "Orange: the longest exact match.")
-        for hit, text in zip(asked.hits, asked.texts, strict=True)
-    ]
-    lead = f"Which of {asked.n_documents:,} training documents this answer of {model} comes from."
-    return Report(
-        "Training documents behind an answer", lead, [Section("Answer", [said, table]), Section("Documents", found)]
-    )
-
-
-def _marked(hit: Hit, text: str) -> list[tuple[str, float]]:
-    if hit.match is None:
-        return [(text, 0.0)]
-    start, end = hit.match.places[0].start, hit.match.places[0].end
-    pieces = [(text[:start], 0.0), (text[start:end], 1.0), (text[end:], 0.0)]
-    return [one for one in pieces if one[0]]

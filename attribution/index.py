@@ -12,8 +12,9 @@ the whitened gradients, up to a factor that is the same for all documents of a t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,7 +71,6 @@ class GradientIndex:
         self.plan = Plan(**{**artifact.config["plan"], "parts": tuple(artifact.config["plan"]["parts"])})
         self._model, self._curvature = model, curvature
         self._projector = projector(model, self.plan, curvature)
-        self._checked: set[Path] = set()
 
     def __len__(self) -> int:
         """Documents."""
@@ -144,8 +144,7 @@ class GradientIndex:
         encoding = encoding or self._closest
         rows = self._rows(targets)[encoding]
         parts = [
-            np.stack([products(dict(shard.stored[encoding]), row, encoding) for row in rows])
-            for shard in self._shards()
+            np.stack([products(dict(shard.stored[encoding]), row, encoding) for row in rows]) for shard in self._shards
         ]
         return np.concatenate(parts, axis=1)
 
@@ -167,7 +166,7 @@ class GradientIndex:
         side = -1.0 if opponents else 1.0
         n_kept, rows = max(_CANDIDATES * k, _AT_LEAST), self._rows(targets)
         kept: list[list[tuple[float, Hit]]] = [[] for _ in targets]
-        for shard in self._shards():
+        for shard in self._shards:
             for number, found in enumerate(kept):
                 coarse = side * self._coarse(shard, {kind: rows[kind][number] for kind in rows})
                 best = np.sort(np.argpartition(-coarse, min(n_kept, len(coarse)) - 1)[:n_kept])
@@ -185,12 +184,10 @@ class GradientIndex:
         rows = self._projector.rows(targets)
         return {kind: values.numpy() for kind, values in zip(self.plan.encodings, rows, strict=True)}
 
-    def _shards(self) -> Iterator[Shard]:
-        """Every shard in turn, mapped while it is read; its checksum is computed once."""
-        for number in range(int(self.artifact.data["n_shards"])):
-            path = shard_path(self.folder, number)
-            yield Shard.open(path, check=path not in self._checked)
-            self._checked.add(path)
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        """Every shard, mapped and its checksum computed once; the rows stay on disk."""
+        return [Shard.open(shard_path(self.folder, number)) for number in range(int(self.artifact.data["n_shards"]))]
 
     def _coarse(self, shard: Shard, rows: Mapping[Encoding, NDArray[np.float32]]) -> NDArray[np.float32]:
         if "bits" not in rows:

@@ -46,12 +46,11 @@ class Shard:
     checksum: str
 
     @classmethod
-    def open(cls, path: Path, *, check: bool = True) -> Shard:
-        """Map a file.
+    def open(cls, path: Path) -> Shard:
+        """Map a file and compute its checksum, which reads all of it.
 
         Args:
             path: The file.
-            check: Whether its checksum is computed, which reads all of it.
 
         Raises:
             InputError: The file is missing, cut short or changed.
@@ -61,7 +60,7 @@ class Shard:
             shard = cls(path, stored, told["records"], told["digest"], told["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged or missing ({error}); delete it and build the index again") from error
-        if check and _checksum(shard.stored, shard.records) != shard.checksum:
+        if _checksum(shard.stored, shard.records) != shard.checksum:
             raise InputError(f"{path} is damaged (its checksum differs); delete it and build the index again")
         return shard
 

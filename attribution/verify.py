@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from scipy.stats import ttest_1samp
 from ellora_trust.errors import InputError
 from ellora_trust.progress import Progress
 from ellora_trust.stats import Estimate
+
+if TYPE_CHECKING:
+    from attribution.asking import Library
 
 # (which documents are read (n_documents,), seed) -> log p of the answer in nats, its tokens' sum
 Retrain = Callable[[NDArray[np.bool_], int], float]
@@ -71,6 +75,30 @@ def verify(
                 changes[name].append(retrain(kept, seed) - before)
                 bar.advance(1)
     return {name: Effect(len(removals[name]), mean_over_seeds(found), tuple(found)) for name, found in changes.items()}
+
+
+def verify_on_testbed(
+    library: Library, prompt: str, answer: str, *, k: int, seeds: int = 3, progress: bool = False
+) -> dict[str, Effect]:
+    """Verify the k documents that a library names, beside as many by BM25 and at random, by training `testbed-lds`.
+
+    Args:
+        library: An index of all of the reduced testbed.
+        prompt: What the model was asked.
+        answer: What it said.
+        k: Documents left out.
+        seeds: As of `verify`.
+        progress: Show a progress bar.
+
+    Raises:
+        InputError: Another corpus or a part of it, or as `verify`.
+    """
+    where = library.corpus.where
+    if where.source != "testbed-lds" or where.limit:
+        raise InputError("only testbed-lds is trained again here; index all of it, or call attribution.verify.verify")
+    removals = library.removals(library.ask(prompt, answer, k=k))
+    retrain = retrainer_of_testbed(prompt, answer)
+    return verify(retrain, removals, n_documents=len(library.corpus), seeds=seeds, progress=progress)
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:

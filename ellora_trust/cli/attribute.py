@@ -99,18 +99,12 @@ def verify(
     from dataclasses import asdict
 
     from attribution.asking import Library
-    from attribution.verify import retrainer_of_testbed
-    from attribution.verify import verify as run
+    from attribution.verify import verify_on_testbed
     from ellora_trust.cli.render import print_json, print_table
-    from ellora_trust.errors import InputError
     from ellora_trust.loading import load
 
     library = Library.open(index, load("testbed-lds"))
-    if library.corpus.where.source != "testbed-lds" or library.corpus.where.limit:
-        raise InputError("only testbed-lds is trained again here; index all of it, or call attribution.verify.verify")
-    text, said = _given(prompt), _given(answer)
-    removals = library.removals(library.ask(text, said, k=k))
-    found = run(retrainer_of_testbed(text, said), removals, n_documents=len(library.corpus), seeds=seeds, progress=True)
+    found = verify_on_testbed(library, _given(prompt), _given(answer), k=k, seeds=seeds, progress=True)
     if json:
         print_json({name: asdict(effect) for name, effect in found.items()})
         return
@@ -154,8 +148,8 @@ def _render(asked: Asked, out: Path | None) -> None:
 
 
 def _write(asked: Asked, model: str, out: Path) -> None:
-    from attribution.asking import report
+    from attribution.page import page
     from ellora_trust.report import Table, write_html
 
     table = Table(COLUMNS, [_row(hit) for hit in asked.hits], "Scores in standard deviations over all documents.")
-    write_html(report(asked, model, table), out)
+    write_html(page(asked, model, table), out)
