@@ -1,0 +1,34 @@
+"""An answer and the documents behind it as one page of the HTML report.
+
+write_html(page(asked, "testbed-lds", table), Path("runs/query.html"))
+"""
+
+from __future__ import annotations
+
+from attribution.asking import Asked
+from attribution.fuse import Hit
+from ellora_trust.report import Highlight, Report, Section, Table
+
+
+def page(asked: Asked, model: str, table: Table) -> Report:
+    """Return the page of an answer: what was said, the table of hits, and each document with what it shares marked."""
+    whole = asked.prompt + asked.answer
+    start, end = asked.about or (len(asked.prompt), len(whole))
+    pieces = [(whole[:start], 0.0), (whole[start:end], 1.0), (whole[end:], 0.0)]
+    said = Highlight("Prompt and answer", [one for one in pieces if one[0]], "Orange: what is asked about.")
+    found = [
+        Highlight(f"{hit.document}: {hit.basis}", _marked(hit, text), "Orange: the longest exact match.")
+        for hit, text in zip(asked.hits, asked.texts, strict=True)
+    ]
+    lead = f"Which of {asked.n_documents:,} training documents this answer of {model} comes from."
+    return Report(
+        "Training documents behind an answer", lead, [Section("Answer", [said, table]), Section("Documents", found)]
+    )
+
+
+def _marked(hit: Hit, text: str) -> list[tuple[str, float]]:
+    if hit.match is None:
+        return [(text, 0.0)]
+    start, end = hit.match.places[0].start, hit.match.places[0].end
+    pieces = [(text[:start], 0.0), (text[start:end], 1.0), (text[end:], 0.0)]
+    return [one for one in pieces if one[0]]
