@@ -45,16 +45,61 @@ def plot_components(found: ComponentAttribution, ax: Axes | None = None) -> Axes
     axes.set_yticks(range(len(cells)))
     axes.set_xlabel("head, or part")
     axes.set_ylabel("layer")
-    axes.set_title(f"{found.method}, {len(found.effects)} pairs", fontsize="medium")
+    axes.set_title(f"{found.method}, {n_pairs(found)}", fontsize="medium")
     axes.figure.colorbar(image, ax=axes, label="mean effect (nats)")
     return axes
 
 
-def component_table(found: ComponentAttribution, n: int = 10) -> Table:
-    """Return the first n components as a block of the report."""
-    rows = [[str(rank), one.site, f"{one.effect:.3f}"] for rank, one in enumerate(found.ranked(n), start=1)]
-    caption = (
-        f"{found.method}: effect in nats, mean over {len(found.effects)} pairs with a 95 % interval over groups; the "
-        f"pairs' prompts differ by {found.totals.mean():.2f} nats in all."
+def components_figure(found: ComponentAttribution) -> Any:
+    """Return the same picture as a plotly figure."""
+    import plotly.graph_objects as go
+
+    cells, columns = grid(found)
+    largest = float(np.nanmax(np.abs(cells))) if cells.size else 1.0
+    shown = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in cells]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            x=columns,
+            y=list(range(len(cells))),
+            # The colours of the terminal and of highlights: blue against the answer, orange for it.
+            colorscale=[[0, "rgb(40,110,200)"], [0.5, "rgb(245,245,245)"], [1, "rgb(214,96,30)"]],
+            zmin=-largest or -1,
+            zmax=largest or 1,
+            hovertemplate="layer %{y}, %{x}: %{z} nats<extra></extra>",
+            colorbar={"title": "nats"},
+        )
     )
-    return Table(["rank", "site", "effect"], rows, caption)
+    figure.update_layout(xaxis_title="head, or part", yaxis_title="layer", margin={"l": 60, "r": 20, "t": 20, "b": 50})
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def components_caption(found: ComponentAttribution) -> str:
+    """Say what was measured and on how much."""
+    interval = ", with a 95 % interval over groups" if len(set(found.groups)) > 1 else ""
+    return (
+        f"{found.method}: effect in nats, mean over {n_pairs(found)}{interval}; from the corrupt to the clean prompt "
+        f"logit(answer) - logit(foil) changes by {found.totals.mean():.2f} nats in all."
+    )
+
+
+def n_pairs(found: ComponentAttribution) -> str:
+    """Return `1 pair` or `24 pairs`."""
+    return f"{len(found.effects)} pair" + ("s" if len(found.effects) > 1 else "")
+
+
+def component_table(found: ComponentAttribution, n: int = 10, exact: ComponentAttribution | None = None) -> Table:
+    """Return the first n components as a block of the report.
+
+    Args:
+        found: What is ranked.
+        n: Rows at most.
+        exact: Full patching of the same sites and pairs, for a column beside it.
+    """
+    columns = ["rank", "site", "effect"] + (["full patching"] if exact else [])
+    rows = []
+    for rank, number in enumerate(found.order[:n], start=1):
+        row = [str(rank), found.sites[number], f"{found.at(number):.3f}"]
+        rows.append([*row, f"{exact.at(number):.3f}"] if exact else row)
+    return Table(columns, rows, components_caption(found))

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from attribution.direct import direct
 from attribution.patching import Pair, Setting, patch, patch_by_gradient, read
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.intervention import ActivationEdit
+from ellora_trust.progress import Progress
 from ellora_trust.sites import Site, resolve
 from ellora_trust.stats import Estimate, group_bootstrap
 
@@ -50,10 +50,21 @@ _RUN: dict[Method, Callable[[CodeModel, Setting, Sequence[Site]], list[float]]] 
 
 @dataclass(frozen=True)
 class Component:
-    """One site and its effect, mean over pairs, in nats."""
+    """One site and its effect.
+
+    Attributes:
+        site: Name of the site.
+        value: Mean effect over pairs, in nats.
+        effect: The same with its interval over groups of pairs; None where there is only one group.
+    """
 
     site: str
-    effect: Estimate
+    value: float
+    effect: Estimate | None
+
+    def __format__(self, spec: str) -> str:
+        """Format the effect with its interval, or alone where it has none."""
+        return format(self.value, spec) if self.effect is None else format(self.effect, spec)
 
 
 @dataclass(frozen=True)
@@ -88,10 +99,13 @@ class ComponentAttribution:
 
     def ranked(self, n: int | None = None) -> list[Component]:
         """Return the first n sites with their intervals over groups of pairs; all if None."""
-        return [
-            Component(self.sites[i], group_bootstrap(np.mean, (self.effects[:, i],), self.groups))
-            for i in self.order[:n]
-        ]
+        return [self.at(i) for i in self.order[:n]]
+
+    def at(self, number: int) -> Component:
+        """Return one site by its number in `sites`."""
+        several = len(set(self.groups)) > 1
+        effect = group_bootstrap(np.mean, (self.effects[:, number],), self.groups) if several else None
+        return Component(self.sites[number], float(self.mean[number]), effect)
 
     def best(self, n: int) -> list[str]:
         """Return the names of the n sites that do most for the answer.
@@ -105,8 +119,16 @@ class ComponentAttribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return method, mean change and the ranked table as JSON values."""
-        table = [{"site": one.site, **one.effect.to_dict()} for one in self.ranked()]
-        return {"method": self.method, "total": float(self.totals.mean()), "components": table}
+        table = [
+            {"site": one.site, "value": one.value, **(one.effect.to_dict() if one.effect else {})}
+            for one in self.ranked()
+        ]
+        return {
+            "method": self.method,
+            "n_pairs": len(self.effects),
+            "total": float(self.totals.mean()),
+            "components": table,
+        }
 
 
 def attribute_components(
@@ -115,6 +137,7 @@ def attribute_components(
     *,
     method: Method = "attribution_patching",
     sites: str | Iterable[str] = COMPONENTS,
+    progress: bool = False,
 ) -> ComponentAttribution:
     """Score components by what they do for the clean prompt's answer.
 
@@ -123,6 +146,7 @@ def attribute_components(
         pairs: Matched prompts; intervals need two groups at least.
         method: See the module's table.
         sites: Names of sites, with `*` for every layer or head.
+        progress: Show a progress bar over pairs.
 
     Raises:
         InputError: No pairs, an unknown method or site, or a pair that cannot be compared.
@@ -132,61 +156,24 @@ def attribute_components(
     if not pairs:
         raise InputError("no pair was given; give at least one clean and one corrupt prompt")
     chosen = resolve(model, sites)
+    settings = [_setting(model, pair, number) for number, pair in enumerate(pairs)]
     effects, totals = [], []
-    for number, pair in enumerate(pairs):
-        try:
-            setting = Setting.of(model, pair)
-        except InputError as error:
-            raise InputError(f"pair {number}: {error}") from error
-        effects.append(_RUN[method](model, setting, chosen))
-        ends = [read(model, ids, setting, [])[1] for ids in (setting.clean, setting.corrupt)]
-        totals.append(ends[0] - ends[1])
+    with Progress(len(pairs), method.replace("_", " "), enabled=progress) as bar:
+        for setting in settings:
+            effects.append(_RUN[method](model, setting, chosen))
+            ends = [read(model, ids, setting, [])[1] for ids in (setting.clean, setting.corrupt)]
+            totals.append(ends[0] - ends[1])
+            bar.advance(1)
     groups = tuple(pair.group or str(number) for number, pair in enumerate(pairs))
     shape = (model.arch.n_layers, model.arch.n_heads)
     return ComponentAttribution(method, tuple(map(str, chosen)), np.array(effects), np.array(totals), groups, shape)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far two methods agree on the same sites and pairs.
-
-    Attributes:
-        pearson: Correlation over sites of the effects averaged over pairs, [-1, 1].
-        spearman: The same of their ranks.
-        pearson_each: Mean over pairs of the correlation over sites within one pair.
-        spearman_each: The same of ranks.
-    """
-
-    pearson: Estimate
-    spearman: Estimate
-    pearson_each: Estimate
-    spearman_each: Estimate
-
-
-def agreement(one: ComponentAttribution, other: ComponentAttribution) -> Agreement:
-    """Correlate the effects of two methods; intervals are over groups of pairs.
-
-    Raises:
-        InputError: They are not about the same sites and pairs.
-    """
-    if one.sites != other.sites or one.groups != other.groups:
-        raise InputError("the two results are about different sites or pairs; score the same ones with both methods")
-    if len(one.sites) < 3:
-        raise InputError(f"{len(one.sites)} sites carry no correlation; score at least 3")
-    both = (one.effects, other.effects)
-    each = np.array([(_correlation(a, b), _correlation(rankdata(a), rankdata(b))) for a, b in zip(*both, strict=True)])
-    return Agreement(
-        group_bootstrap(lambda a, b: _correlation(a.mean(0), b.mean(0)), both, one.groups),
-        group_bootstrap(lambda a, b: _correlation(rankdata(a.mean(0)), rankdata(b.mean(0))), both, one.groups),
-        group_bootstrap(np.mean, (each[:, 0],), one.groups),
-        group_bootstrap(np.mean, (each[:, 1],), one.groups),
-    )
-
-
-def _correlation(a: FloatArray, b: FloatArray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / length if length else float("nan")
+def _setting(model: CodeModel, pair: Pair, number: int) -> Setting:
+    try:
+        return Setting.of(model, pair)
+    except InputError as error:
+        raise InputError(f"pair {number}: {error}") from error
 
 
 def ablation(model: CodeModel, sites: str | Iterable[str], prompts: Sequence[str]) -> ActivationEdit:

@@ -40,7 +40,8 @@ def _pieces(result: TokenAttribution) -> list[tuple[str, float]]:
     return found + ([(result.prompt[last:], 0.0)] if last < len(result.prompt) else [])
 
 
-def _caption(result: TokenAttribution) -> str:
+def caption(result: TokenAttribution) -> str:
+    """Say what was measured, what the colours stand for and, where there is one, the convergence delta."""
     delta = "" if result.convergence_delta is None else f"; convergence delta {result.convergence_delta:+.3f} nats"
     return (
         f"{result.method} of {result.target} = {result.value:.2f} nats; orange speaks for it, blue against it, the "
@@ -105,7 +106,7 @@ def _style(weight: float) -> str:
 
 def highlight(result: TokenAttribution) -> Highlight:
     """Return the prompt as a block of the report."""
-    return Highlight(f"Why {result.answer.strip()!r}", _pieces(result), _caption(result))
+    return Highlight(f"Why {result.answer.strip()!r}", _pieces(result), caption(result))
 
 
 def _axes(ax: Axes | None) -> Any:

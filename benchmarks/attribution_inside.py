@@ -1,6 +1,6 @@
 """Attribution inside the model on the testbed: prompt units, and components.
 
-    python -m benchmarks.attribution_inside [--limit 24] [--pairs 32] [--parts tokens components]
+    python -m benchmarks.attribution_inside [--limit 72] [--pairs 60] [--parts tokens components]
 
 Prompt units: questions that trigger a plant; it is asked why the planted line rather than the right one. "key unit" is
 how often the first unit holds a word that makes the question's family: a word of its descriptions or of its function's
@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution.components import COMPONENTS, ComponentAttribution, ablation, agreement, attribute_components
+from attribution.agreement import agreement
+from attribution.components import COMPONENTS, ComponentAttribution, ablation, attribute_components
 from attribution.components import METHODS as COMPONENT_METHODS
 from attribution.components import Method as ComponentMethod
 from attribution.erasure import Erasure, FloatArray, erase
@@ -62,10 +63,10 @@ TOKEN_COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--limit", type=int, default=24, help="questions")
+    parser.add_argument("--limit", type=int, default=72, help="questions")
     parser.add_argument("--samples", type=int, default=8, help="orders of Shapley values")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of prompt units")
-    parser.add_argument("--pairs", type=int, default=32, help="pairs of each kind")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs of each kind")
     parser.add_argument("--only", default="", choices=("", *KINDS), help="one kind of pairs alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=("tokens", "components"), default=("tokens", "components"))

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ellora_trust.cli import attribute_components, attribute_tokens
+
 if TYPE_CHECKING:
     from attribution.asking import Asked
     from attribution.fuse import Hit
 
-app = typer.Typer(help="Say which training documents an answer comes from.", no_args_is_help=True)
+app = typer.Typer(
+    help="Say which training documents, words of the prompt and components an answer comes from.", no_args_is_help=True
+)
+app.command("tokens")(attribute_tokens.tokens)
+app.command("components")(attribute_components.components)
 INDEX = Path("runs/index")
 
 
@@ -71,13 +77,13 @@ def query(
     """Name the documents behind an answer, and say of each what it rests on: verbatim, adapted, influential only."""
     from attribution.asking import Library, chosen_span
     from ellora_trust.artifacts import read_description
-    from ellora_trust.cli.render import print_json
+    from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load
 
     loaded = load(model or read_description(index).model["name"])
     library = Library.open(index, loaded, force=force)
-    text = _given(prompt)
-    said = _given(answer) if answer is not None else loaded.generate([text], max_new_tokens=max_new_tokens)[0].text
+    text = given(prompt)
+    said = given(answer) if answer is not None else loaded.generate([text], max_new_tokens=max_new_tokens)[0].text
     span = chosen_span(text + said, about, language) if about else None
     side: Literal["proponents", "opponents"] = "opponents" if opponents else "proponents"
     asked = library.ask(text, said, about=span, k=k, side=side)
@@ -100,28 +106,17 @@ def verify(
 
     from attribution.asking import Library
     from attribution.verify import verify_on_testbed
-    from ellora_trust.cli.render import print_json, print_table
+    from ellora_trust.cli.render import given, print_json, print_table
     from ellora_trust.loading import load
 
     library = Library.open(index, load("testbed-lds"))
-    found = verify_on_testbed(library, _given(prompt), _given(answer), k=k, seeds=seeds, progress=True)
+    found = verify_on_testbed(library, given(prompt), given(answer), k=k, seeds=seeds, progress=True)
     if json:
         print_json({name: asdict(effect) for name, effect in found.items()})
         return
     rows = [[f"{k} by {name}", f"{effect.change:+.2f}"] for name, effect in found.items()]
     print_table("", ("trained without", "log p of the answer, change in nats [95 %]"), rows)
     print(f"mean over {seeds} seeds, t interval; below zero: the answer came from these documents")
-
-
-def _given(text: str) -> str:
-    from ellora_trust.errors import InputError
-
-    if not text.startswith("@"):
-        return text
-    path = Path(text[1:])
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; give the text itself, or @FILE")
-    return path.read_text(encoding="utf-8")
 
 
 COLUMNS = ("document", "where", "licence", "rests on", "gradient", "n-gram", "score")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -36,6 +37,22 @@ def print_json(value: Any) -> None:
 def say(line: str) -> None:
     """Print a remark on standard error, where it does not mix with results."""
     print(line, file=sys.stderr, flush=True)
+
+
+def given(text: str) -> str:
+    """Return an argument's text; `@FILE` stands for what is in the file.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    from ellora_trust.errors import InputError
+
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give the text itself, or @FILE")
+    return path.read_text(encoding="utf-8")
 
 
 def human_size(n_bytes: float) -> str:

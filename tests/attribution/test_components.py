@@ -9,12 +9,12 @@ import torch
 from tiny_linear import make_linear
 from tiny_models import make_model
 
+from attribution.agreement import agreement
 from attribution.component_views import component_table, grid, plot_components
 from attribution.components import (
     METHODS,
     ComponentAttribution,
     ablation,
-    agreement,
     attribute_components,
 )
 from attribution.patching import Pair, Setting, difference, patch, patch_by_gradient, read
