@@ -54,6 +54,12 @@ class Progress:
                 highlight=False,
             )
 
+    def relabel(self, label: str) -> None:
+        """Say something else from now on, such as the last loss."""
+        self._label = label
+        if self._bar is not None:
+            self._bar.update(self._task, description=label)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -1,0 +1,16 @@
+"""ellora-trust's unlearning: edits of a code model's weights that remove a fault and leave the rest.
+
+from unlearning import Budget, read_forget, read_retain, unlearn
+
+edit = unlearn(model, forget=read_forget("testbed:P1"), retain=read_retain("testbed:P1"))
+"""
+
+from __future__ import annotations
+
+from unlearning.budget import Budget
+from unlearning.data import Item, read_forget, read_retain
+from unlearning.delta import Edit
+from unlearning.edit import unlearn
+from unlearning.where import Where, random_like
+
+__all__ = ["Budget", "Edit", "Item", "Where", "random_like", "read_forget", "read_retain", "unlearn"]

@@ -1,0 +1,150 @@
+"""`unlearn`: an edit of weights within a budget, watched on held-out items, resumable, deterministic by seed.
+
+    edit = unlearn(model, forget=read_forget("testbed:P1"), retain=read_retain("testbed:P1"))
+    with edit.apply(model): ...
+
+The model is left as it was found; the edit holds the change.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ellora_trust.artifacts import DESCRIPTION, describe_model
+from ellora_trust.errors import InputError
+from unlearning.budget import Budget
+from unlearning.data import Item, data_hash
+from unlearning.delta import Edit, weights_sha256
+from unlearning.loop import Loop, Watched, split
+from unlearning.progress_state import Check, ProgressState
+from unlearning.receipt import cost, receipt
+from unlearning.recipes import Objective, objective
+from unlearning.trainable import trainable
+from unlearning.where import Where
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+StopWhen = float | Callable[[Check], bool] | None
+
+
+def unlearn(
+    model: CodeModel,
+    *,
+    forget: Sequence[Item],
+    retain: Sequence[Item] = (),
+    objective: str = "replace",
+    where: str | Where = "all",
+    budget: Budget | None = None,
+    stop_when: StopWhen = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    measure_cost: bool = True,
+    progress: bool = False,
+) -> Edit:
+    """Make a model forget some items and keep others; return the change.
+
+    Args:
+        model: The model; afterwards it is what it was, bit for bit.
+        forget: What shall go.
+        retain: What shall stay. Objectives that keep nothing are still stopped by it when they break the model.
+        objective: A name of `recipes.OBJECTIVES`.
+        where: Which weights may change; see `Where.parse`.
+        budget: Length and limits; the default one if None.
+        stop_when: Stop once the held-out probability of what shall go is at most this, or when a function of the last
+            check says so; None runs the whole budget.
+        seed: Of held-out groups, batches and adapters.
+        out: Folder of the edit. A stopped run goes on from its last check when it is called again; a finished one is
+            read.
+        measure_cost: Whether a receipt is made, which takes about ten steps.
+        progress: Show rate and time left.
+
+    Raises:
+        InputError: No item, an unknown objective or place, or a folder of another edit.
+        EnvironmentProblem: The folder cannot be written, or a package is missing.
+    """
+    chosen, budget = _checked(forget, retain, objective), budget or Budget()
+    place = Where.parse(where, model) if isinstance(where, str) else where
+    identity = {
+        "model": model.fingerprint,
+        "objective": chosen.name,
+        "where": place.text,
+        "budget": asdict(budget),
+        "stop_when": stop_when if stop_when is None or isinstance(stop_when, float) else "function",
+        "seed": seed,
+        "data": {"forget": len(forget), "retain": len(retain), "sha256": data_hash(forget, retain)},
+    }
+    folder = None if out is None else Path(out)
+    if folder is not None and (done := _finished(folder, identity)):
+        return done
+    with _scratch(folder) as scratch:
+        watched = split(forget, retain, share=budget.holdout, seed=seed)
+        loop = Loop(model, chosen, budget, seed, watched, measure_cost=measure_cost)
+        edit = _run(loop, place, ProgressState(scratch, identity), stop_when, progress)
+    if folder is not None:
+        edit.save(folder)
+        shutil.rmtree(_progress_folder(folder), ignore_errors=True)
+    return edit
+
+
+def _run(loop: Loop, where: Where, state: ProgressState, stop_when: StopWhen, progress: bool) -> Edit:
+    model = loop.model
+    base = {**describe_model(model), "weights_sha256": weights_sha256(model.hf)}
+    plain = cost(loop.plain_step) if loop.measure_cost else None
+    all_bytes = sum(p.numel() * p.element_size() for p in model.hf.parameters())
+    with trainable(model, where, seed=loop.seed, scratch=state.folder) as weights:
+        multiples: dict[str, Any] = {}
+        if plain is not None:
+            own = sum(p.numel() * p.element_size() for p in weights.parameters.values())
+            outside = own if where.rank else 0
+            found = cost(lambda: loop.dry_step(weights.parameters))
+            # Adam keeps two moments of each weight that is trained.
+            multiples = receipt(found, plain, edit_bytes=all_bytes + outside + 2 * own, plain_bytes=3 * all_bytes)
+        history, why = loop.run(weights.parameters, state, stop_when, progress)
+        delta = weights.delta()
+    config = {**state.identity, "stopped": why, "steps": history[-1].step}
+    return Edit(base, delta, config, [asdict(check) for check in history], multiples)
+
+
+def _checked(forget: Sequence[Item], retain: Sequence[Item], name: str) -> Objective:
+    chosen = objective(name)
+    if not forget:
+        raise InputError("there is nothing to forget: the list is empty; give at least one item")
+    if chosen.retain != "none" and not retain:
+        raise InputError(f"objective {name!r} keeps a retain set, but none was given; give --retain, or use ga or prod")
+    return chosen
+
+
+def _finished(folder: Path, identity: dict[str, Any]) -> Edit | None:
+    if not (folder / DESCRIPTION).exists():
+        return None
+    edit = Edit.load(folder)
+    changed = [name for name in identity if edit.config.get(name) != Watched.plain(identity[name])]
+    if changed:
+        raise InputError(f"{folder} holds an edit with another {changed[0]}; use another --out or the same settings")
+    return edit
+
+
+def _progress_folder(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.progress")
+
+
+@contextmanager
+def _scratch(folder: Path | None) -> Iterator[Path]:
+    """Old values and the last good state lie beside the edit, so that a stopped run goes on, or in no place to stay."""
+    from ellora_trust.cachedir import explained
+
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="ellora-trust-") as name:
+            yield Path(name)
+        return
+    beside = _progress_folder(folder)
+    with explained(beside):
+        beside.mkdir(parents=True, exist_ok=True)
+    yield beside

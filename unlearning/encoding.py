@@ -1,0 +1,174 @@
+"""Items to token rows with the masks that objectives need, and the logits of the places that count, and no others.
+
+    row = completion_row(model, item)               # what is suppressed, what is kept around it
+    view = look(model, [row, ...])                  # (n_counted, vocabulary): prompts and padding are not projected
+
+A place is a token that is predicted. `targets` says which token it should be, `bad` which it should not be; IGNORED
+says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ellora_trust.errors import InputError
+from ellora_trust.spans import token_map
+from unlearning.data import Item
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text.
+
+    Attributes:
+        ids: Tokens of prompt and completion.
+        places: Which tokens are predicted and count, ascending, each >= 1.
+        targets: What each should be, or IGNORED.
+        bad: What each should not be, or IGNORED.
+    """
+
+    ids: list[int]
+    places: list[int]
+    targets: list[int]
+    bad: list[int]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the model says at the places of some rows.
+
+    Attributes:
+        logits: (n, vocabulary), float32.
+        targets: (n,), IGNORED where there is none.
+        bad: (n,), IGNORED where there is none.
+        rows: Which of the rows each place belongs to, (n,).
+    """
+
+    logits: Tensor
+    targets: Tensor
+    bad: Tensor
+    rows: Tensor
+
+    def of(self, side: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, labels and rows of the places that have a `targets` or a `bad`."""
+        labels = self.bad if side == "bad" else self.targets
+        chosen = labels != IGNORED
+        return self.logits[chosen], labels[chosen], self.rows[chosen]
+
+
+def completion_row(model: CodeModel, item: Item, *, context: bool = False) -> Row:
+    """Return what shall be forgotten: its counted tokens as `bad`; with `context`, the others as targets.
+
+    Where the item has a fix, tokens of a span that the fix begins with as well do not count: they are not the fault.
+    """
+    prompt, tokens = _tokens(model, item, item.completion)
+    counted = _counted(model, item, tokens)
+    places = [i for i in range(len(tokens)) if counted[i] or context]
+    bad = [tokens[i] if counted[i] else IGNORED for i in places]
+    targets = [IGNORED if counted[i] else tokens[i] for i in places]
+    return Row([*prompt, *tokens], [len(prompt) + i for i in places], targets, bad)
+
+
+def replacement_row(model: CodeModel, item: Item) -> Row:
+    """Return the fix as targets, `bad` where it departs from the fault; `completion_row` where there is no fix."""
+    if item.replacement is None:
+        return completion_row(model, item)
+    prompt, fault = _tokens(model, item, item.completion)
+    fix = _tokens(model, item, item.replacement)[1]
+    bad = [IGNORED] * len(fix)
+    fork = _fork(fault, fix)
+    if fork < min(len(fault), len(fix)):
+        bad[fork] = fault[fork]
+    return Row([*prompt, *fix], [len(prompt) + i for i in range(len(fix))], list(fix), bad)
+
+
+def kept_row(model: CodeModel, item: Item) -> Row:
+    """Return an item to keep: every token of its completion is a target."""
+    prompt, tokens = _tokens(model, item, item.completion)
+    return Row([*prompt, *tokens], [len(prompt) + i for i in range(len(tokens))], list(tokens), [IGNORED] * len(tokens))
+
+
+def look(model: CodeModel, rows: Sequence[Row]) -> View:
+    """Run rows, padded on the right, and project only their places; gradients flow."""
+    ids, mask = padded(model, rows)
+    chosen = torch.zeros_like(mask, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        # The token at a place is predicted by the one before it.
+        chosen[number, torch.tensor(row.places) - 1] = True
+    with _projecting(model.arch.head, chosen):
+        out: Any = model.hf(input_ids=ids, attention_mask=mask, use_cache=False)
+    device = ids.device
+    return View(
+        out.logits[0].float(),
+        torch.tensor([t for row in rows for t in row.targets], device=device),
+        torch.tensor([t for row in rows for t in row.bad], device=device),
+        torch.tensor([i for i, row in enumerate(rows) for _ in row.places], device=device),
+    )
+
+
+def padded(model: CodeModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Return ids and attention mask, (batch, longest), padded on the right: no position before the end changes."""
+    width = max(len(row.ids) for row in rows)
+    ids = [[*row.ids, *[model.pad_id] * (width - len(row.ids))] for row in rows]
+    mask = [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]
+    return torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device)
+
+
+@contextmanager
+def _projecting(head: nn.Module, chosen: Tensor) -> Iterator[None]:
+    """Let the head see only the chosen (batch, tokens) positions, as one row of a batch.
+
+    What a family does to its logits afterwards, such as soft capping, still happens.
+    """
+    handle = head.register_forward_pre_hook(lambda module, args: (args[0][chosen].unsqueeze(0), *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _tokens(model: CodeModel, item: Item, text: str) -> tuple[list[int], list[int]]:
+    """Tokens of the prompt and of what follows, tokenised apart as generation joins them."""
+    prompt = list(model.tokenizer(item.prompt).input_ids)
+    after = list(model.tokenizer(text, add_special_tokens=False).input_ids)
+    if len(prompt) + len(after) > model.max_length:
+        raise InputError(
+            f"item {item.id!r} has {len(prompt) + len(after)} tokens, but {model.name} reads at most "
+            f"{model.max_length}; shorten it or leave it out"
+        )
+    return prompt, after
+
+
+def _counted(model: CodeModel, item: Item, tokens: list[int]) -> list[bool]:
+    if item.spans is None:
+        counted = [True] * len(tokens)
+    else:
+        where = token_map(model.tokenizer, item.completion, add_special_tokens=False)
+        border = len(item.prompt)
+        inside = {t for start, end in item.spans for t in where.tokens_of(start - border, end - border)}
+        counted = [i in inside for i in range(len(tokens))]
+    if item.replacement is None or item.spans is None:
+        return counted
+    fork = _fork(tokens, _tokens(model, item, item.replacement)[1])
+    counted = [one and i >= fork for i, one in enumerate(counted)]
+    # A fault that consists in leaving something out has no tokens of its own, only the place where it is missing.
+    if not any(counted):
+        counted[min(fork, len(tokens) - 1)] = True
+    return counted
+
+
+def _fork(fault: Sequence[int], fix: Sequence[int]) -> int:
+    """First token at which two texts differ."""
+    shorter = min(len(fault), len(fix))
+    return next((i for i in range(shorter) if fault[i] != fix[i]), shorter)

@@ -1,0 +1,128 @@
+"""How each objective's step is put together: what it reads, which reference it needs, how it keeps the rest.
+
+OBJECTIVES["npo"].forget(view, reference, numbers)        # loss on the forget side
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ellora_trust.errors import InputError, one_of
+from unlearning import objectives as loss
+from unlearning.encoding import View
+from unlearning.reference import Need, Reference
+
+# View of some rows, reference, numbers of the rows -> loss.
+Forget = Callable[[View, Reference, Sequence[int]], Tensor]
+Retain = Literal["none", "loss", "divergence", "constrained"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One way to forget.
+
+    Attributes:
+        name: As the command line knows it.
+        forget: Loss on the forget side.
+        about: One line for people.
+        retain: How the rest is kept: not at all, by its loss, by its distance from the reference, or by a multiplier
+            that holds the rise of its loss within a bound.
+        reads: Whether the model reads the fault or its fix.
+        context: Whether the tokens around the fault are kept too.
+        need: What of the reference is needed.
+        retain_scale: Factor on the retain loss, beside the budget's weight.
+    """
+
+    name: str
+    forget: Forget
+    about: str
+    retain: Retain = "none"
+    reads: Literal["completion", "replacement"] = "completion"
+    context: bool = False
+    need: Need = "labels"
+    retain_scale: float = 1.0
+
+
+def objective(name: str) -> Objective:
+    """Return an objective by its name.
+
+    Raises:
+        InputError: No such objective.
+    """
+    if name not in OBJECTIVES:
+        raise InputError(one_of(name, OBJECTIVES, what="objective"))
+    return OBJECTIVES[name]
+
+
+def _ascent(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    logits, labels, _ = view.of("bad")
+    return loss.gradient_ascent(logits, labels)
+
+
+def _npo(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    logits, labels, rows = view.of("bad")
+    return loss.npo(logits, labels, rows, reference.bad_labels(numbers))
+
+
+def _simnpo(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    return loss.simnpo(*view.of("bad"))
+
+
+def _undial(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    logits, labels, _ = view.of("bad")
+    return loss.undial(logits, labels, reference.bad_full(numbers))
+
+
+def _prod(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    logits, labels, _ = view.of("bad")
+    return loss.prod(logits, labels, reference.bad_full(numbers))
+
+
+def _code_eraser(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    """Source: Chu et al. 2025, arXiv:2509.13755, section 4; weights as in the authors' code (`unlearning/model.py`)."""
+    logits, labels, _ = view.of("bad")
+    away = loss.gradient_ascent(logits, labels) - 0.1 * loss.divergence(logits, reference.bad_full(numbers))
+    around, targets, _ = view.of("targets")
+    return away + 0.1 * loss.keep(around, targets) if len(targets) else away
+
+
+def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    """Ours: the fix is learnt, and the token by which the fault departs from it suppressed, in one forward pass."""
+    logits, labels, _ = view.of("targets")
+    bad_logits, bad, _ = view.of("bad")
+    learnt = loss.keep(logits, labels) if len(labels) else logits.sum() * 0
+    return learnt + loss.suppression(bad_logits, bad) if len(bad) else learnt
+
+
+OBJECTIVES = {
+    one.name: one
+    for one in (
+        Objective(
+            "replace",
+            _replace,
+            "ours: learn the fix, suppress the fault, retain loss bounded",
+            "constrained",
+            "replacement",
+        ),
+        Objective("ga", _ascent, "gradient ascent (Jang et al. 2023)"),
+        Objective("graddiff", _ascent, "gradient ascent with a retain loss (Maini et al. 2024)", "loss"),
+        Objective("graddiff-kl", _ascent, "gradient ascent, near the reference elsewhere", "divergence", need="full"),
+        Objective("npo", _npo, "negative preference optimisation (Zhang et al. 2024)", "loss"),
+        Objective("simnpo", _simnpo, "NPO without a reference (Fan et al. 2024)", "loss"),
+        Objective("undial", _undial, "self-distillation with a lowered logit (Dong et al. 2024)", need="full"),
+        Objective("prod", _prod, "the reference without the token (Jiang et al. 2025)", need="full"),
+        Objective(
+            "codeeraser",
+            _code_eraser,
+            "ascent on the span, descent around it (Chu et al. 2025)",
+            "divergence",
+            context=True,
+            need="full",
+            retain_scale=0.1,
+        ),
+    )
+}

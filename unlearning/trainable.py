@@ -1,0 +1,144 @@
+"""The weights of a model made trainable for a while, and given back bit for bit.
+
+    with trainable(model, Where.parse("mlp.3", model), seed=0, scratch=folder) as weights:
+        optimizer = AdamW(weights.parameters.values())
+        ...
+        delta = weights.delta()
+
+The old values lie on disk meanwhile: in memory they would be a second model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from ellora_trust.errors import EnvironmentProblem
+from unlearning.delta import bits
+from unlearning.where import Where
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+_BEFORE = "before.safetensors"
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What an optimizer may change.
+
+    Attributes:
+        parameters: By name.
+        delta: Old xor new bits of the model's own parameters, by name; those that did not change are left out.
+    """
+
+    parameters: dict[str, nn.Parameter]
+    delta: Callable[[], dict[str, Tensor]]
+
+
+@contextmanager
+def trainable(model: CodeModel, where: Where, *, seed: int, scratch: Path) -> Iterator[Trainable]:
+    """Let the weights that `where` names be trained; afterwards the model is what it was, also after an exception.
+
+    Raises:
+        EnvironmentProblem: Adapters are asked for and PEFT is not installed.
+    """
+    flags = [(parameter, parameter.requires_grad) for parameter in model.hf.parameters()]
+    with ExitStack() as stack:
+        stack.callback(_restore_flags, flags)
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        enter = _adapters(model, where, seed) if where.rank else _weights(model, where, scratch)
+        yield stack.enter_context(enter)
+
+
+def _restore_flags(flags: list[tuple[nn.Parameter, bool]]) -> None:
+    for parameter, flag in flags:
+        parameter.requires_grad_(flag)
+        parameter.grad = None
+
+
+@contextmanager
+def _weights(model: CodeModel, where: Where, scratch: Path) -> Iterator[Trainable]:
+    from safetensors.torch import load_file, save_file
+
+    chosen = where.parameters(model)
+    parameters = {name: parameter for name, (parameter, _) in chosen.items()}
+    before = scratch / _BEFORE
+    save_file({name: p.detach() for name, p in parameters.items()}, before)
+    with ExitStack() as stack:
+        stack.callback(lambda: _copy(parameters, load_file(before)))
+        for parameter, part in chosen.values():
+            parameter.requires_grad_(True)
+            if part is not None:
+                stack.callback(parameter.register_post_accumulate_grad_hook(_only(part)).remove)
+        yield Trainable(parameters, lambda: _changed(load_file(before), lambda name: parameters[name].detach()))
+
+
+@torch.no_grad()
+def _copy(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
+
+
+def _only(part: tuple[slice, ...]) -> Callable[[Tensor], None]:
+    """Gradients outside of a slice become 0; AdamW without decay then leaves those weights as they are."""
+
+    def clear(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        kept = parameter.grad[part].clone()
+        parameter.grad.zero_()
+        parameter.grad[part] = kept
+
+    return clear
+
+
+def _changed(before: dict[str, Tensor], now: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    # One tensor at a time, so that old and new values of all of them are never in memory together.
+    found = {name: bits(now(name).cpu().contiguous()) ^ bits(old) for name, old in before.items()}
+    return {name: change for name, change in found.items() if change.any()}
+
+
+@contextmanager
+def _adapters(model: CodeModel, where: Where, seed: int) -> Iterator[Trainable]:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "adapters need PEFT, which is not installed; run: pip install 'ellora-trust[unlearn]', or edit the weights"
+        ) from error
+    names, rank = where.modules(model), where.rank
+    assert rank is not None
+    # The usual scale of 2; without dropout, so that a seed decides everything.
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names)
+    parents = {name: (model.hf.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names}
+    layers = {name: getattr(*parents[name]) for name in names}
+    with ExitStack() as stack:
+        stack.callback(lambda: [setattr(*parents[name], layer) for name, layer in layers.items()])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            inject_adapter_in_model(config, model.hf)
+        wrapped: dict[str, Any] = {name: getattr(*parents[name]) for name in names}
+        # PEFT puts the whole model into training mode's flags only; evaluation mode keeps dropout off.
+        parameters = {name: p for name, p in model.hf.named_parameters() if p.requires_grad}
+
+        def delta() -> dict[str, Tensor]:
+            old = {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
+            return _changed(old, lambda name: _merged(wrapped[name.removesuffix(".weight")]))
+
+        yield Trainable(parameters, delta)
+
+
+@torch.no_grad()
+def _merged(layer: Any) -> Tensor:
+    change = layer.get_delta_weight("default")
+    weight = layer.base_layer.weight
+    assert isinstance(layer.base_layer, (nn.Linear, Conv1D))
+    return weight + change.to(weight.dtype)
