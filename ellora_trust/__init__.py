@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ellora_trust.architecture import Architecture, discover
     from ellora_trust.artifacts import Artifact
     from ellora_trust.errors import EnvironmentProblem, InputError
+    from ellora_trust.evaluation.comparing import compare
+    from ellora_trust.evaluation.comparison import Comparison
+    from ellora_trust.evaluation.suite import Suite
     from ellora_trust.hooks import Recorder, capture, edit
     from ellora_trust.intervention import ActivationEdit, Chain, Intervention, Nothing, WeightChange
     from ellora_trust.labeling import Labelled, label
@@ -42,6 +45,7 @@ _HOME = {
     "Artifact": "ellora_trust.artifacts",
     "Chain": "ellora_trust.intervention",
     "CodeModel": "ellora_trust.model",
+    "Comparison": "ellora_trust.evaluation.comparison",
     "EnvironmentProblem": "ellora_trust.errors",
     "ErrorProbe": "probes",
     "Example": "ellora_trust.tasks.base",
@@ -56,9 +60,11 @@ _HOME = {
     "Sandbox": "ellora_trust.sandbox",
     "Site": "ellora_trust.sites",
     "SteeringVector": "steering",
+    "Suite": "ellora_trust.evaluation.suite",
     "Task": "ellora_trust.tasks.base",
     "WeightChange": "ellora_trust.intervention",
     "capture": "ellora_trust.hooks",
+    "compare": "ellora_trust.evaluation.comparing",
     "discover": "ellora_trust.architecture",
     "edit": "ellora_trust.hooks",
     "label": "ellora_trust.labeling",
@@ -74,6 +80,7 @@ __all__ = [
     "Artifact",
     "Chain",
     "CodeModel",
+    "Comparison",
     "EnvironmentProblem",
     "ErrorProbe",
     "Example",
@@ -88,9 +95,11 @@ __all__ = [
     "Sandbox",
     "Site",
     "SteeringVector",
+    "Suite",
     "Task",
     "WeightChange",
     "capture",
+    "compare",
     "discover",
     "edit",
     "label",

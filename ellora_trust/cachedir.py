@@ -86,9 +86,9 @@ def size_of(path: Path) -> int:
 
 
 def entries() -> list[tuple[str, int]]:
-    """Return (name, bytes) of each converted model and each store in the cache."""
-    root = cache_dir()
-    found = [path for kind in ("models", "activations") for path in sorted((root / kind).glob("*")) if path.is_dir()]
+    """Return (name, bytes) of each converted model, each store and each evaluated state in the cache."""
+    root, kinds = cache_dir(), ("models", "activations", "evaluation")
+    found = [path for kind in kinds for path in sorted((root / kind).glob("*")) if path.is_dir()]
     return [(str(path.relative_to(root)), size_of(path)) for path in found if not path.name.startswith(".")]
 
 
@@ -103,7 +103,7 @@ def clean(entry: str) -> int:
     if not target.is_relative_to(root):
         raise InputError(f"{entry!r} is not in the cache; use a name that 'ellora-trust cache' lists")
     if not target.exists():
-        if entry in ("", "activations"):
+        if entry in ("", "activations", "evaluation"):
             return 0
         raise InputError(f"the cache has no entry {entry!r}; use a name that 'ellora-trust cache' lists")
     freed = size_of(target)

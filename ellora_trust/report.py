@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher, unified_diff
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +115,36 @@ class Highlight:
         ]
 
 
-Block = Text | Table | Figure | Code | Slider | Highlight
+@dataclass(frozen=True)
+class Diff:
+    """Two versions of a text side by side, folded under a heading.
+
+    Attributes:
+        title: What is shown.
+        before: First version.
+        after: Second version.
+        notes: Name and value, above.
+        names: Heads of the two columns.
+    """
+
+    title: str
+    before: str
+    after: str
+    notes: Sequence[tuple[str, str]] = ()
+    names: tuple[str, str] = ("before", "after")
+    kind: str = "diff"
+
+    @property
+    def rows(self) -> list[tuple[str, str, bool]]:
+        """Lines beside each other, and whether they are the same."""
+        a, b = self.before.splitlines(), self.after.splitlines()
+        found = []
+        for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            found += [(x, y, tag == "equal") for x, y in zip_longest(a[i:j], b[k:m], fillvalue="")]
+        return found
+
+
+Block = Text | Table | Figure | Code | Slider | Highlight | Diff
 
 
 @dataclass(frozen=True)
@@ -174,6 +205,11 @@ def _markdown(block: Block) -> str:
         marks = "\n".join(f"- `{text.strip()}`: {weight:+.2f}" for text, weight in strongest)
         code = "".join(text for text, _ in block.pieces)
         return f"### {block.title}\n\n```\n{code}\n```\n\n{marks}\n\n{block.caption}"
+    if isinstance(block, Diff):
+        notes = "\n".join(f"- {name}: {value}" for name, value in block.notes)
+        lines = unified_diff(block.before.splitlines(), block.after.splitlines(), *block.names, lineterm="", n=99)
+        changes = "\n".join(lines)
+        return f"### {block.title}\n\n{notes}\n\n```diff\n{changes}\n```"
     if isinstance(block, Code):
         notes = "\n".join(f"- {name}: {value}" for name, value in block.notes)
         return f"### {block.title}\n\n{notes}\n\n```\n{block.code}\n```"

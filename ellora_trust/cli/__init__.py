@@ -12,6 +12,7 @@ import typer
 from ellora_trust.cli import (
     attribute,
     cache,
+    compare,
     generate,
     models,
     probe,
@@ -35,6 +36,7 @@ app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
 app.add_typer(attribute.app, name="attribute")
 app.add_typer(steer.app, name="steer")
+app.add_typer(compare.app, name="compare")
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")

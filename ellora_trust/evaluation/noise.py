@@ -1,0 +1,107 @@
+"""The noise floor: the unchanged model against itself, computed another way. A change below it is no change.
+
+noise_floor(comparer, before)        # beside every delta of a report
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ellora_trust.batching import tokenize
+from ellora_trust.evaluation.answers import Answer, Asking, answer_all
+from ellora_trust.evaluation.cache import ItemCache, sha256
+from ellora_trust.evaluation.candidates import in_dtype
+from ellora_trust.evaluation.comparison import Noise
+from ellora_trust.evaluation.text import Piece
+from ellora_trust.positions import Passage
+
+if TYPE_CHECKING:
+    from ellora_trust.evaluation.comparing import Comparer, State
+    from ellora_trust.model import CodeModel
+
+# Items of each task that are answered again.
+ITEMS = 60
+# Padded tokens: rows go one by one.
+ONE_ROW = 1
+
+
+def noise_floor(comparer: Comparer, before: State) -> list[Noise]:
+    """Answer some items again: one row a batch, in another order, in bfloat16; read the text padded on the right."""
+    model = comparer.model
+    found = [
+        *_answers(comparer, before, "one row a batch", model, Asking(token_budget=ONE_ROW)),
+        *_answers(comparer, before, "another order", model, Asking(chunk=7), shuffled=True),
+        *_answers(comparer, before, "bfloat16", in_dtype(model, torch.bfloat16), None),
+    ]
+    if before.reading is not None:
+        found.append(_padding(model, comparer.pieces, before))
+    return found
+
+
+def _answers(
+    comparer: Comparer,
+    before: State,
+    variant: str,
+    model: CodeModel,
+    asking: Asking | None,
+    *,
+    shuffled: bool = False,
+) -> list[Noise]:
+    identity = before.identity and sha256([before.identity, variant])
+    cache = ItemCache(identity)
+    found = []
+    for question, known in zip(comparer.questions, before.answers, strict=True):
+        n = min(ITEMS, len(known))
+        order = np.random.default_rng(1).permutation(n) if shuffled else np.arange(n)
+        examples = [question.examples[i] for i in order]
+        again = answer_all(model, question.task, examples, cache=cache, asking=asking)
+        found.append(noise_of(variant, question.asked.name, [known[i] for i in order], again))
+    return found
+
+
+def noise_of(variant: str, task: str, known: Sequence[Answer], again: Sequence[Answer]) -> Noise:
+    """Return how verdicts on the same items differ."""
+    change = [int(b.right) - int(a.right) for a, b in zip(known, again, strict=True)]
+    return Noise(variant, task, len(change), sum(change) / len(change), sum(one != 0 for one in change))
+
+
+def _padding(model: CodeModel, pieces: Sequence[Piece], before: State) -> Noise:
+    assert before.reading is not None, "asked for only then"
+    bits, likeliest = right_padded(model, pieces)
+    a = before.reading
+    # Every second prompt is a whole piece, less its trailing space; pieces without any can be compared.
+    ends = a.next_token.argmax(-1)[1::2].tolist()
+    same = [i for i, piece in enumerate(pieces) if piece.text == piece.text.rstrip()]
+    flipped = sum(ends[i] != likeliest[i] for i in same if likeliest[i] is not None)
+    return Noise(
+        "padded on the right", "text", len(pieces), float(bits.sum() / a.n_bytes.sum() - a.bits_per_byte), flipped
+    )
+
+
+@torch.no_grad()
+def right_padded(model: CodeModel, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int | None]]:
+    """Return bits of each piece, (n,), and the likeliest token after it, in one batch padded on the right.
+
+    The library pads on the left; this asks transformers' own forward the other way round. The token is None where the
+    piece as one text has other tokens than context and piece apart.
+    """
+    rows = [tokenize(model, Passage(piece.context, piece.text), number=i) for i, piece in enumerate(pieces)]
+    bits, likeliest = [], []
+    for start in range(0, len(rows), 16):
+        part = rows[start : start + 16]
+        width = max(len(row.ids) for row in part)
+        ids = torch.tensor([row.ids + [model.pad_id] * (width - len(row.ids)) for row in part], device=model.device)
+        mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in part], device=model.device)
+        logprobs = torch.log_softmax(model.hf(input_ids=ids, attention_mask=mask).logits.float(), -1)
+        for row, one, piece in zip(part, logprobs, pieces[start : start + 16], strict=True):
+            at = torch.arange(row.n_prompt, len(row.ids), device=model.device)
+            chosen = one[at - 1, torch.tensor(row.ids[row.n_prompt :], device=model.device)]
+            bits.append(-float(chosen.double().sum()) / math.log(2))
+            whole = model.tokenizer(piece.context + piece.text).input_ids == row.ids
+            likeliest.append(int(one[len(row.ids) - 1].argmax()) if whole else None)
+    return np.array(bits), likeliest
