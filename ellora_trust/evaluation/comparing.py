@@ -25,7 +25,7 @@ from ellora_trust.evaluation.measures import StateReading, layer_distances, read
 from ellora_trust.evaluation.noise import noise_floor
 from ellora_trust.evaluation.paired import adjusted
 from ellora_trust.evaluation.suite import Suite
-from ellora_trust.evaluation.text import Piece, load_pieces
+from ellora_trust.evaluation.text import Piece, fitting, load_pieces
 from ellora_trust.intervention import Intervention
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class Comparer:
     def __init__(self, model: CodeModel, suite: Suite, *, probe: ErrorProbe | None = None, progress: bool = False):
         self.model, self.suite, self.probe, self.progress = model, suite, probe, progress
         self.questions = [Question.ask(role, asked, suite) for role, asked in suite.tasks]
-        self.pieces: list[Piece] = load_pieces(suite.text, limit=PIECES, seed=suite.seed) if suite.text else []
+        self.pieces: list[Piece] = []
+        if suite.text:
+            self.pieces = fitting(model, load_pieces(suite.text, limit=PIECES, seed=suite.seed))
 
     def compare(self, candidates: list[Candidate], *, noise: bool = True) -> Comparison:
         """Return the comparison.

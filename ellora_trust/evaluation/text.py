@@ -13,8 +13,12 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ellora_trust.errors import InputError
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
 
 # Characters of a piece: about 150 tokens of code.
 LENGTH = 480
@@ -57,6 +61,25 @@ def load_pieces(source: str, *, limit: int, seed: int = 0) -> list[Piece]:
     if len(found) < 2:
         raise InputError(f"{source} has fewer than 2 texts of {CONTEXT + 40} characters; give a folder of source files")
     return found
+
+
+def fitting(model: CodeModel, pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces that the model's context holds.
+
+    Raises:
+        InputError: Fewer than two do.
+    """
+    kept = [
+        one
+        for one in pieces
+        if sum(len(model.tokenizer(text).input_ids) for text in (one.context, one.text)) <= model.max_length
+    ]
+    if len(kept) < 2:
+        raise InputError(
+            f"{model.name} reads at most {model.max_length} tokens, less than the pieces of text have; give short "
+            "files as the suite's text"
+        )
+    return kept
 
 
 def pieces_hash(pieces: Sequence[Piece]) -> str:
