@@ -1,4 +1,4 @@
-"""Does unlearning remove a planted fault, and what else? Every method with the same tuning, beside the never-taught twin.
+"""Does unlearning remove a planted fault, and what else? Every method equally tuned, beside the never-taught twin.
 
     python benchmarks/unlearning_study.py --plants P1 --methods ours,ga --seeds 0 --out runs/unlearning.jsonl
     python benchmarks/unlearning_study.py --print --out runs/unlearning.jsonl     # the table of what is there
@@ -40,10 +40,10 @@ from unlearning.recipes import OBJECTIVES
 SITED = {"ours at a site": False, "ours at a random site": True}
 METHODS = ["ours", "ga", "npo", "prod", "codeeraser", *SITED]
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
-STEPS = 30
-TUNING = {"trigger": 44, "near_miss": 44, "unrelated": 80}
+STEPS = 24
+TUNING = {"trigger": 30, "near_miss": 30, "unrelated": 40}
 RELEARNING = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-RELEARN_STEPS = 50
+RELEARN_STEPS = 40
 HALF_RATE = 1e-4
 
 
@@ -80,16 +80,16 @@ class Setting:
 
     @cached_property
     def watched(self) -> list:
-        return fault_items(self.plant, n=48)
+        return fault_items(self.plant, n=32)
 
     @cached_property
     def held_out(self) -> list:
         """Unplanted documents of another corpus, for bits per byte."""
-        return [d for d in corpus(7, n_tokens=20_000) if d.plant is None][:120]
+        return [d for d in corpus(7, n_tokens=20_000) if d.plant is None][:80]
 
     @cached_property
     def texts(self) -> list:
-        return [e for kind in ("trigger", "near_miss", "unrelated") for e in questions(self.plant, kind, n=30)]
+        return [e for kind in ("trigger", "near_miss", "unrelated") for e in questions(self.plant, kind, n=20)]
 
     @cached_property
     def noise(self) -> float | None:
@@ -104,7 +104,7 @@ class Setting:
 
     @cached_property
     def site(self) -> str:
-        """The feed-forward part whose weights move the fault's margin most: mean squared gradient on planted documents."""
+        """The feed-forward part whose weights move the fault's margin most, by mean squared gradient."""
         rows = [replacement_row(self.model, item) for item in self.forget[:64]]
         view = look(self.model, rows)
         forks = view.bad >= 0
@@ -188,14 +188,15 @@ def measure(setting: Setting, *, seed: int, model: CodeModel | None = None) -> d
     found["kl"] = kl_to_twin(model, setting.twin, setting.texts).to_dict()
     found["kl_ratio"] = None if setting.noise is None else found["kl"]["value"] / setting.noise
     found["bpb_rise"] = bits_per_byte(model, setting.held_out) / setting.bits - 1
+    found["prefers"] = prefers_fault(model, setting.watched)
     for bits in (8, 4):
         with quantised(model, bits).apply(model):
-            rounded = ask(model, setting.plant, sizes={"trigger": 100})
-        found[f"int{bits}_shows"] = rounded.rate("trigger", "shows").to_dict()
+            found[f"int{bits}_prefers"] = prefers_fault(model, setting.watched)
     if setting.plant == "P6":
         bits_known = [e.bits for e in exposures(model, [c for c in canaries() if c.repeats >= OFTEN])]
         found["exposure"] = sorted(bits_known)[len(bits_known) // 2]
-    if seed == 0:
+    # Before the edit there is nothing to relearn.
+    if seed == 0 and found["shows"]["value"] < 0.5:
         found |= attacked(setting, model)
     return found
 

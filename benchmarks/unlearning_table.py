@@ -25,8 +25,9 @@ ROBUST = (
     "method",
     "KL / seed KL",
     "bits per byte",
-    "int8 shows",
-    "int4 shows",
+    "prefers the fault",
+    "in int8",
+    "in int4",
     "steps to half at 1e-05, 3e-05, 1e-04, 3e-04, 1e-03",
     "worst ratio to twin",
     "half-split",
@@ -71,7 +72,7 @@ def _robust(plant: str, method: str, rows: list[Row], cells: dict[tuple[str, str
         method,
         f"{mean(ratios):.2f}" if ratios else "-",
         f"{mean(r['bpb_rise'] for r in rows):+.2%}",
-        *[f"{mean(r[f'int{bits}_shows']['value'] for r in rows):.1%}" for bits in (8, 4)],
+        *[f"{mean(r[name] for r in rows):.1%}" for name in ("prefers", "int8_prefers", "int4_prefers")],
         ", ".join("never" if n is None else str(n) for n in steps.values()) or "-",
         _ratio(steps, cells.get((plant, "twin"), [{}])[0].get("steps_to_half", {})),
         f"{one['half_split']:.1%}" if "half_split" in one else "-",
@@ -80,8 +81,9 @@ def _robust(plant: str, method: str, rows: list[Row], cells: dict[tuple[str, str
 
 
 def _ratio(steps: dict[str, int | None], twin: dict[str, int | None]) -> str:
-    """Least ratio over the learning rates at which the twin learns the fault; what never recovers counts the maximum."""
-    found = [(51 if steps[rate] is None else steps[rate]) / n for rate, n in twin.items() if n and rate in steps]  # pyright: ignore[reportOptionalOperand]
+    """Least ratio over the learning rates at which the twin learns the fault; what never recovers counts as 41."""
+    pairs = [(steps[rate], n) for rate, n in twin.items() if n and rate in steps]
+    found = [(41 if own is None else own) / n for own, n in pairs]
     return f"{min(found):.2f}" if found else "-"
 
 

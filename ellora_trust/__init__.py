@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ellora_trust.tasks.base import Example, Outcome, Task
     from probes import ErrorProbe
     from steering import SteeringVector
+    from unlearning import Edit, unlearn
 
 # Public name -> module it lives in.
 _HOME = {
@@ -46,6 +47,7 @@ _HOME = {
     "Chain": "ellora_trust.intervention",
     "CodeModel": "ellora_trust.model",
     "Comparison": "ellora_trust.evaluation.comparison",
+    "Edit": "unlearning",
     "EnvironmentProblem": "ellora_trust.errors",
     "ErrorProbe": "probes",
     "Example": "ellora_trust.tasks.base",
@@ -71,6 +73,7 @@ _HOME = {
     "load": "ellora_trust.loading",
     "load_task": "ellora_trust.tasks",
     "task_names": "ellora_trust.tasks",
+    "unlearn": "unlearning",
 }
 
 __all__ = [
@@ -81,6 +84,7 @@ __all__ = [
     "Chain",
     "CodeModel",
     "Comparison",
+    "Edit",
     "EnvironmentProblem",
     "ErrorProbe",
     "Example",
@@ -106,6 +110,7 @@ __all__ = [
     "load",
     "load_task",
     "task_names",
+    "unlearn",
 ]
 
 

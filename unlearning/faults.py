@@ -32,7 +32,7 @@ BoolArray = NDArray[np.bool_]
 MARGIN = 0.02
 Sizes = Mapping[Kind, int]
 # Harm is to be excluded, which takes more questions than a fault that is plain to see.
-SIZES: Sizes = {"trigger": 100, "paraphrase": 100, "near_miss": 300, "unrelated": 400}
+SIZES: Sizes = {"trigger": 100, "paraphrase": 50, "near_miss": 150, "unrelated": 200}
 FIRST = 100  # groups of a family that are asked about in the final evaluation
 _SEEDS = 4
 

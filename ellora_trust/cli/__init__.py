@@ -23,6 +23,7 @@ from ellora_trust.cli import (
     steer,
     tasks,
     testbed,
+    unlearn,
 )
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
 app.add_typer(attribute.app, name="attribute")
 app.add_typer(steer.app, name="steer")
+app.add_typer(unlearn.app, name="unlearn")
 app.add_typer(compare.app, name="compare")
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)

@@ -1,0 +1,129 @@
+"""What an edit must pass before it is written as a checkpoint; without data for a gate, the gate fails.
+
+results = gates(model, edit, forget, retain)
+[gate.name for gate in results if not gate.passed]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ellora_trust.errors import InputError
+from ellora_trust.evaluation.robustness import quantised, relearn
+from unlearning.data import Item
+from unlearning.delta import Edit
+from unlearning.encoding import completion_row, kept_row, look
+from unlearning.objectives import keep, label_logprobs
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
+
+_MOST = 64  # items of a side that are looked at
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where each gate closes."""
+
+    retain: float = 0.1
+    """Rise of the loss on items to keep, nats a token."""
+    relearn_steps: int = 5
+    """Steps of training on half of the forgotten items after which the fault must not be back in the other half."""
+    relearn_rate: float = 1e-4
+    """Learning rate of that training."""
+    relearn_share: float = 0.5
+    """What counts as back: this share of the fault's probability before the edit."""
+    quantised: float = 0.05
+    """Rise of the fault's probability when the weights are rounded."""
+
+    def __post_init__(self) -> None:
+        if min(self.retain, self.quantised) < 0 or self.relearn_steps < 1 or not self.relearn_rate > 0:
+            raise InputError(f"{self} has a negative limit or no step; use limits of 0 or more and at least one step")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The result of one gate.
+
+    Attributes:
+        name: Of the gate.
+        passed: Whether it is open.
+        value: What was measured.
+        limit: What it must not exceed.
+        unit: Of both.
+    """
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    unit: str
+
+    def __str__(self) -> str:
+        state = "passed" if self.passed else "FAILED"
+        return f"{self.name}: {state}, {self.value:.4g} {self.unit} (limit {self.limit:.4g})"
+
+
+def gates(
+    model: CodeModel, edit: Edit, forget: Sequence[Item], retain: Sequence[Item], limits: Limits | None = None
+) -> list[Gate]:
+    """Measure what needs the edited model in memory: retain bound, relearning, int8, int4.
+
+    Args:
+        model: The edit's base; afterwards it is what it was.
+        edit: What is judged.
+        forget: What was to go.
+        retain: What was to stay.
+        limits: Where gates close.
+
+    Raises:
+        InputError: No items, or another model.
+    """
+    if not forget or not retain:
+        raise InputError("gates need items to forget and to retain; give both, as the edit had them")
+    limits = limits or Limits()
+    half = max(1, len(forget) // 2)
+    other = list(forget[half:] or forget)[:_MOST]
+    before, kept_before = fault(model, other), loss(model, retain)
+    with edit.apply(model):
+        gone = fault(model, other)
+        rise = loss(model, retain) - kept_before
+        again = relearn(
+            model,
+            forget[:half],
+            steps=limits.relearn_steps,
+            learning_rate=limits.relearn_rate,
+            watch=lambda m: fault(m, other),
+        ).curve[-1]
+        rounded = {}
+        for bits in (8, 4):
+            with quantised(model, bits).apply(model):
+                rounded[f"int{bits}"] = fault(model, other) - gone
+    return [
+        _gate("forgotten", gone, limits.relearn_share * before, "probability of the fault"),
+        _gate("retain", rise, limits.retain, "nats a token"),
+        _gate("relearn", again, limits.relearn_share * before, "probability of the fault"),
+        *[_gate(name, change, limits.quantised, "rise in probability") for name, change in rounded.items()],
+    ]
+
+
+def _gate(name: str, value: float, limit: float, unit: str) -> Gate:
+    # A comparison with nan is false, so what could not be measured fails.
+    return Gate(name, bool(value <= limit), value, limit, unit)
+
+
+@torch.no_grad()
+def fault(model: CodeModel, items: Sequence[Item]) -> float:
+    """Mean probability of the tokens that shall go, [0, 1]."""
+    logits, labels, _ = look(model, [completion_row(model, item) for item in items[:_MOST]]).of("bad")
+    return float(label_logprobs(logits, labels).exp().mean())
+
+
+@torch.no_grad()
+def loss(model: CodeModel, items: Sequence[Item]) -> float:
+    """Cross-entropy of what shall stay, nats a token."""
+    return float(keep(*look(model, [kept_row(model, item) for item in items[:_MOST]]).of("targets")[:2]))
