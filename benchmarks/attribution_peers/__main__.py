@@ -44,7 +44,6 @@ TOOLS: tuple[tuple[str, str | None, Make, bool], ...] = (
     (OURS, None, partial(own_tools.StoredIndex, n_bytes=4096), True),
     (LARGER, None, partial(own_tools.StoredIndex, n_bytes=16_384), True),
     ("ours, K-FAC, exact", None, own_tools.Exact, False),
-    ("Bergson build + query", "bergson", partial(bergson_tools.StoredIndex, projection=0), False),
     ("Bergson build + query, projection 16", "bergson", partial(bergson_tools.StoredIndex, projection=16), True),
     ("Bergson TrackStar", "bergson", bergson_tools.TrackStar, True),
     ("Bergson EK-FAC", "bergson", bergson_tools.EkFac, True),
@@ -71,15 +70,15 @@ def retraining(args: argparse.Namespace) -> None:
     material = reduced(truth)
     found: dict[str, tuple[int, Scores]] = {}
     refused: dict[str, str] = {}
-    for name, package, make, _ in TOOLS:
-        if package and (reason := missing(package)):
-            refused[name] = reason
-            continue
-        with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
+        for name, package, make, _ in TOOLS:
+            if package and (reason := missing(package)):
+                refused[name] = reason
+                continue
             tool = make(material, Path(folder))
             tool.build()
             found[name] = tool.n_bytes, tool.scores(material.targets)
-        print(f"{name} done", file=sys.stderr, flush=True)
+            print(f"{name} done", file=sys.stderr, flush=True)
     without = own_tools.baselines(material, truth, args.seed)
     found |= {name: (0, scores) for name, scores in without.items()}
     fused = z_sum(without["3-gram idf"], found[OURS][1])

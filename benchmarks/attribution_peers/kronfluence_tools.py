@@ -61,6 +61,7 @@ class Kronfluence:
             )
         analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=_collated))
         self._analyzer, self._strategy, self._damping = analyzer, strategy, damping
+        self._factors = f"{strategy} {head}"
         self._order = np.argsort([len(text.ids) for text in material.documents], kind="stable")
         self._documents = _Texts([material.documents[i] for i in self._order])
 
@@ -68,12 +69,12 @@ class Kronfluence:
         from kronfluence.arguments import FactorArguments
 
         with quiet():
+            # In a folder that has the factors, they are read: damping comes later.
             self._analyzer.fit_all_factors(
-                _NAME,
+                self._factors,
                 self._documents,
                 per_device_batch_size=_DOCUMENTS,
                 factor_args=FactorArguments(strategy=self._strategy),
-                overwrite_output_dir=True,
             )
 
     def scores(self, targets: Sequence[Counted]) -> Scores:
@@ -82,7 +83,7 @@ class Kronfluence:
         with quiet():
             self._analyzer.compute_pairwise_scores(
                 _NAME,
-                _NAME,
+                self._factors,
                 _Texts(targets),
                 self._documents,
                 per_device_query_batch_size=_QUERIES,

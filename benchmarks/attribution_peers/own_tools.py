@@ -10,12 +10,13 @@ import numpy as np
 
 from attribution.baselines import embedding_scores, random_scores
 from attribution.bm25 import bm25_scores
-from attribution.building import Plan, factors
+from attribution.building import Plan, factors, projector, shard_path
 from attribution.index import GradientIndex
 from attribution.layers import find_layers
 from attribution.losses import Counted
 from attribution.ngrams import ngram_scores
 from attribution.rows import Projector
+from attribution.shards import Shard
 from benchmarks.attribution_peers.tool import Material, Scores
 from ellora_trust.testbed.lds import Truth
 
@@ -26,16 +27,23 @@ class StoredIndex:
     n_bytes = 0
 
     def __init__(self, material: Material, folder: Path, n_bytes: int):
-        self.material, self.folder, self.plan = material, folder, Plan(bits=n_bytes)
+        self.material, self.folder, self.plan = material, folder / f"own {n_bytes}", Plan(bits=n_bytes)
 
     def build(self) -> None:
-        self._index = GradientIndex.build(
-            self.material.model, self.material.sources, self.folder / "index", plan=self.plan
-        )
+        self._index = GradientIndex.build(self.material.model, self.material.sources, self.folder, plan=self.plan)
         self.n_bytes = self.plan.bits
 
     def scores(self, targets: Sequence[Counted]) -> Scores:
-        return self._index.scores(targets)
+        """As `GradientIndex.scores`, which unpacks the stored bits again for each target; here once for all."""
+        model, sources = self.material.model, self.material.sources
+        making = projector(model, self.plan, factors(model, sources, self.folder, self.plan))  # read, not fitted again
+        asked = making.rows(targets)[0].numpy()
+        parts = []
+        for number in range(-(-len(sources) // self.plan.shard_size)):
+            stored = Shard.open(shard_path(self.folder, number)).stored["bits"]
+            signs = np.unpackbits(stored["codes"], axis=1).astype(np.float32) * 2 - 1
+            parts.append((asked @ signs.T) * stored["norms"])
+        return np.concatenate(parts, axis=1)
 
     def ask(self, target: Counted) -> object:
         return self._index.query([target], k=10)
@@ -47,7 +55,7 @@ class Exact:
     n_bytes = 0
 
     def __init__(self, material: Material, folder: Path):
-        self.material, self.folder = material, folder
+        self.material, self.folder = material, folder / "own exact"
 
     def build(self) -> None:
         model = self.material.model
