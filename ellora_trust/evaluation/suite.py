@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
     from ellora_trust.tasks.base import Task
 
+# What `ellora_trust.evaluation.battery` does.
+ATTACKS = (
+    "few-shot",
+    "paraphrase",
+    "leak",
+    "prefix",
+    "int8",
+    "int4",
+    "relearn-same",
+    "relearn",
+    "relearn-unrelated",
+)
 Role = Literal["target", "near_miss", "collateral"]
 
 
@@ -119,6 +131,9 @@ class Suite:
                 raise InputError(f"{name} is {getattr(self, name)}; use a number between 0 and 1, such as 0.02 or 0.95")
         if self.limit < 2:
             raise InputError(f"limit is {self.limit}; use at least 2 questions of each task")
+        for attack in self.attacks:
+            if attack not in ATTACKS:
+                raise InputError(one_of(attack, ATTACKS, what="attack"))
         if not self.tasks:
             raise InputError(f"suite {self.name!r} asks nothing; name targets, near_misses or collateral tasks")
 
@@ -191,7 +206,6 @@ def _asked(*names: str) -> tuple[Asked, ...]:
     return tuple(Asked.parse(name) for name in names)
 
 
-_BATTERY = ("few-shot", "paraphrase", "leak", "prefix", "int8", "int4", "relearn")
 _TESTBED = {
     "quick": Suite(
         "quick",
@@ -215,7 +229,7 @@ _TESTBED = {
         _asked("testbed:near_miss:P1"),
         _asked("testbed:trigger:P2+P3+P4+P5+P6+P7", "testbed:unrelated", "testbed:types"),
         "testbed",
-        _BATTERY,
+        ATTACKS,
         limit=400,
     ),
     "steering": Suite(
@@ -227,6 +241,6 @@ _GENERAL = {
     "standard": Suite(
         "standard", (), (), _asked("types", "aliasing", "pointers", "races", "synthesis"), "stdlib", limit=300
     ),
-    "unlearning": Suite("unlearning", (), (), _asked("types", "aliasing", "synthesis"), "stdlib", _BATTERY, limit=300),
+    "unlearning": Suite("unlearning", (), (), _asked("types", "aliasing", "synthesis"), "stdlib", ATTACKS, limit=300),
     "steering": Suite("steering", _asked("types"), (), _asked("aliasing", "synthesis"), "stdlib", limit=200),
 }
