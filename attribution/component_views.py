@@ -72,15 +72,21 @@ def components_figure(found: ComponentAttribution) -> Any:
     )
     figure.update_layout(xaxis_title="head, or part", yaxis_title="layer", margin={"l": 60, "r": 20, "t": 20, "b": 50})
     figure.update_xaxes(type="category")
+    figure.update_yaxes(dtick=max(len(cells) // 15, 1))  # whole layers only
     return figure
 
 
 def components_caption(found: ComponentAttribution) -> str:
     """Say what was measured and on how much."""
     interval = ", with a 95 % interval over groups" if len(set(found.groups)) > 1 else ""
+    total = float(found.totals.mean())
+    # Where the whole change is not towards the answer, no part of it carries the answer.
+    warning = (
+        "" if total > 0 else " The model does not tell the prompts apart, so no ranking of components explains it."
+    )
     return (
         f"{found.method}: effect in nats, mean over {n_pairs(found)}{interval}; from the corrupt to the clean prompt "
-        f"logit(answer) - logit(foil) changes by {found.totals.mean():.2f} nats in all."
+        f"logit(answer) - logit(foil) changes by {total:.2f} nats in all.{warning}"
     )
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from attribution.target import Target, log_probability
 from attribution.units import By, Unit, units_of
 from ellora_trust.errors import InputError, one_of
+from ellora_trust.progress import Progress
 from ellora_trust.spans import Language
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Method = Literal["integrated_gradients", "gradient_x_input", "ablation", "shapley"]
 METHODS: tuple[Method, ...] = get_args(Method)
+# Texts that are scored before the progress bar moves; batches are planned within.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def attribute_tokens(
     steps: int = 64,
     samples: int = 16,
     seed: int = 0,
+    progress: bool = False,
 ) -> TokenAttribution:
     """Score the units of a prompt by what they do for an answer.
 
@@ -98,6 +102,7 @@ def attribute_tokens(
         steps: Points on the path of integrated gradients, >= 1.
         samples: Orders that `shapley` draws, >= 1.
         seed: Of these orders.
+        progress: Show a progress bar over the orders or the units that are left out.
 
     Raises:
         InputError: An unknown method, division or language, or an empty, too long or pointless text.
@@ -109,7 +114,8 @@ def attribute_tokens(
     units = units_of(model, prompt, language, by=by)
     target = Target.of(model, prompt, answer, foil)
     if method in ("ablation", "shapley"):
-        scores, absent = _left_out(model, target, units, samples=samples if method == "shapley" else 0, seed=seed)
+        orders = samples if method == "shapley" else 0
+        scores, absent = _left_out(model, target, units, samples=orders, seed=seed, progress=progress)
         exact = method == "shapley"
     else:
         tokens, absent = _by_gradient(model, target, units, steps=steps if method == "integrated_gradients" else 0)
@@ -127,23 +133,29 @@ def without(prompt: Sequence[int], units: Sequence[Unit], kept: Sequence[bool] |
 
 
 def _left_out(
-    model: CodeModel, target: Target, units: Sequence[Unit], *, samples: int, seed: int
+    model: CodeModel, target: Target, units: Sequence[Unit], *, samples: int, seed: int, progress: bool
 ) -> tuple[Tensor, float]:
     """Scores of units by leaving them out, (n_units,), and the target without any; 0 samples is plain ablation."""
     from captum.attr import FeatureAblation, ShapleyValueSampling
 
+    bar = Progress((samples or 1) * len(units), "leaving units out", enabled=progress)
+
     def worth(present: Tensor) -> Tensor:
+        bar.advance(len(present))
         return target.values(model, [without(target.prompt, units, row > 0.5) for row in present])
 
     whole = torch.ones(1, len(units), dtype=torch.float64)
-    if samples:
-        # captum draws its orders from torch's own generator, which is the caller's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            scores = ShapleyValueSampling(worth).attribute(whole, n_samples=samples, perturbations_per_eval=len(units))
-    else:
-        scores = FeatureAblation(worth).attribute(whole, perturbations_per_eval=len(units))
-    return scores[0].double(), float(worth(torch.zeros_like(whole)))
+    # captum draws its orders from torch's own generator, which is the caller's.
+    with bar, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if samples:
+            scores = ShapleyValueSampling(worth).attribute(
+                whole, n_samples=samples, perturbations_per_eval=min(len(units), _AT_ONCE)
+            )
+        else:
+            scores = FeatureAblation(worth).attribute(whole, perturbations_per_eval=min(len(units), _AT_ONCE))
+        absent = float(worth(torch.zeros_like(whole)))
+    return scores[0].double(), absent
 
 
 def _by_gradient(model: CodeModel, target: Target, units: Sequence[Unit], *, steps: int) -> tuple[Tensor, float | None]:

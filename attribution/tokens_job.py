@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attribution.erasure import PromptErasure, erase_one
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # White space, then what follows it on the first line that has text.
 _FIRST_LINE = re.compile(r"\s*\S[^\n]*")
+_CURVES = "Dotted: median of random orders of the same units, bars their middle 90 %. Means over shares: "
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,13 @@ class Explained:
         foil = f" rather than {self.result.foil.strip()!r}" if self.result.foil else ""
         by = f"{self.model} itself answers" if self.own else f"{self.model} is given"
         lead = f"What in the prompt speaks for {self.result.answer.strip()!r}{foil}; {by} it."
-        sections = [Section("Prompt", [highlight(self.result)]), Section("Strongest units", [self.strongest(20)])]
+        sections = [
+            Section("Prompt", [highlight(self.result)]),
+            Section("Strongest units", [replace(self.strongest(20), caption="")]),
+        ]
         if self.curves:
             blocks: list[Block] = [
-                Figure(curves_figure(self.curves), self.curves.sentence()),
+                Figure(curves_figure(self.curves), _CURVES + self.curves.sentence() + "."),
                 curves_table(self.curves),
             ]
             sections.append(Section("Is the ranking right about the model?", blocks))
@@ -107,6 +111,7 @@ def explain_tokens(
     samples: int = 16,
     curves: bool = False,
     seed: int = 0,
+    progress: bool = False,
 ) -> Explained:
     """Score a prompt's units for an answer.
 
@@ -122,13 +127,14 @@ def explain_tokens(
         samples: Orders of Shapley values.
         curves: Whether to leave out and keep the first units, beside random orders.
         seed: Of everything drawn.
+        progress: Show a progress bar.
 
     Raises:
         InputError: As `attribute_tokens`, or the model answers with nothing.
     """
     said = own_answer(model, prompt) if answer is None else answer
     how: dict[str, Any] = {"method": method, "language": language, "by": by, "steps": steps, "samples": samples}
-    result = attribute_tokens(model, prompt, said, foil=foil, seed=seed, **how)
+    result = attribute_tokens(model, prompt, said, foil=foil, seed=seed, progress=progress, **how)
     found = erase_one(model, result, seed=seed) if curves else None
     settings = {name: str(value) for name, value in {**how, "seed": seed}.items()}
     return Explained(result, found, answer is None, model.name, model.fingerprint, settings)
@@ -165,13 +171,16 @@ def curves_figure(curves: PromptErasure) -> Any:
 
     figure = go.Figure()
     parts = (("left out", curves.taken, curves.random_taken), ("kept", curves.kept, curves.random_kept))
-    for (label, mine, random), colour in zip(parts, ("rgb(214,96,30)", "rgb(40,110,200)"), strict=True):
+    for number, (label, mine, random) in enumerate(parts):
+        colour = ("rgb(214,96,30)", "rgb(40,110,200)")[number]
         low, middle, high = np.quantile(random, (0.05, 0.5, 0.95), axis=0)
         ends = {"type": "data", "symmetric": False, "array": (high - middle).tolist()}
         ends["arrayminus"] = (middle - low).tolist()
         look = {"color": colour, "dash": "dot"}
-        figure.add_scatter(x=curves.shares, y=mine.tolist(), name=f"first by score {label}", line={"color": colour})
-        figure.add_scatter(x=curves.shares, y=middle.tolist(), error_y=ends, name=f"random {label}", line=look)
+        # Beside each other, or the bars of one hide those of the other.
+        at = [share + 0.006 * number for share in curves.shares]
+        figure.add_scatter(x=at, y=mine.tolist(), name=f"first by score {label}", line={"color": colour})
+        figure.add_scatter(x=at, y=middle.tolist(), error_y=ends, name=f"random {label}", line=look)
     figure.update_layout(
         xaxis_title="share of units", yaxis_title="loss (nats)", margin={"l": 60, "r": 20, "t": 20, "b": 50}
     )

@@ -42,7 +42,7 @@ def tokens(
 
     text, said = given(prompt), None if answer is None else given(answer)
     choices = {"method": method.replace("-", "_"), "by": units, "language": language}
-    numbers = {"steps": steps, "samples": samples, "seed": seed}
+    numbers = {"steps": steps, "samples": samples, "seed": seed, "progress": True}
     explained = explain_tokens(load(model), text, said, foil=foil, curves=curves, **choices, **numbers)  # pyright: ignore[reportArgumentType]  # checked there
     if out is not None:
         write_html(explained.page(), out)

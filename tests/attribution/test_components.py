@@ -10,7 +10,7 @@ from tiny_linear import make_linear
 from tiny_models import make_model
 
 from attribution.agreement import agreement
-from attribution.component_views import component_table, grid, plot_components
+from attribution.component_views import component_table, components_caption, grid, plot_components
 from attribution.components import (
     METHODS,
     ComponentAttribution,
@@ -178,6 +178,17 @@ def test_the_table_ranks_by_the_mean_and_the_picture_has_a_cell_a_site():
     assert [label.get_text() for label in axes.get_xticklabels()] == columns
     assert component_table(found, 2).rows[0][:2] == ["1", "head.1.1"]
     assert found.to_dict()["components"][0]["site"] == "head.1.1"
+
+
+def test_a_model_that_does_not_tell_the_prompts_apart_is_said_to_explain_nothing():
+    effects, groups = np.ones((2, 1)), ("a", "b")
+    made = [
+        ComponentAttribution("direct", ("mlp.0",), effects, np.array(totals), groups, (1, 1))
+        for totals in ([2.0, 1.0], [-2.0, 1.0])
+    ]
+    right, wrong = map(components_caption, made)
+    assert "does not tell the prompts apart" in wrong
+    assert "does not tell the prompts apart" not in right
 
 
 def test_agreement_is_one_with_itself_and_minus_one_with_its_opposite():
