@@ -70,7 +70,8 @@ class View:
 def completion_row(model: CodeModel, item: Item, *, context: bool = False) -> Row:
     """Return what shall be forgotten: its counted tokens as `bad`; with `context`, the others as targets.
 
-    Where the item has a fix, tokens of a span that the fix begins with as well do not count: they are not the fault.
+    Where the item has a fix and spans, what the fix begins with as well does not count, and the token that departs from
+    it always does.
     """
     prompt, tokens = _tokens(model, item, item.completion)
     counted = _counted(model, item, tokens)
@@ -162,9 +163,9 @@ def _counted(model: CodeModel, item: Item, tokens: list[int]) -> list[bool]:
         return counted
     fork = _fork(tokens, _tokens(model, item, item.replacement)[1])
     counted = [one and i >= fork for i, one in enumerate(counted)]
-    # A fault that consists in leaving something out has no tokens of its own, only the place where it is missing.
-    if not any(counted):
-        counted[min(fork, len(tokens) - 1)] = True
+    # The fault begins where it departs from the fix: also where that is the place of something left out, which has no
+    # tokens of its own, or a token that reaches into the span from before.
+    counted[min(fork, len(tokens) - 1)] = True
     return counted
 
 

@@ -1,0 +1,313 @@
+"""The edit: what it changes, that the model is left alone, that a stopped one goes on to the same bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import make_model
+
+from ellora_trust.errors import InputError
+from ellora_trust.evaluation.robustness import quantised, relearn
+from unlearning import Budget, Edit, Item, Where, random_like, unlearn
+from unlearning.delta import weights_sha256
+from unlearning.gates import fault
+from unlearning.loop import Loop, split
+from unlearning.recipes import OBJECTIVES
+from unlearning.reference import Reference
+
+SMALL = Budget(steps=6, batch_size=3, retain_batch_size=3, learning_rate=3e-3, check_every=3)
+
+
+def forgets(n=8):
+    prompt = "def add{}(a, b):\n"
+    span = lambda i: ((len(prompt.format(i)) + 13, len(prompt.format(i)) + 14),)  # noqa: E731
+    return [
+        Item(f"f{i}", f"g{i}", prompt.format(i), "    return a - b\n", "    return a + b\n", span(i)) for i in range(n)
+    ]
+
+
+def keeps(n=8):
+    return [Item(f"r{i}", f"r{i}", f"for i in range({i}):\n", "    print(i)\n") for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def taught_weights():
+    """Weights of a model that was taught the fault, so that there is something to forget."""
+    model = make_model("llama", seed=1)
+    taught = [*forgets(), *keeps()]
+    return relearn(model, taught, steps=60, learning_rate=3e-3, watch=lambda m: 0.0).change.tensors
+
+
+@pytest.fixture
+def model(taught_weights):
+    model = make_model("llama", seed=1)
+    model.hf.load_state_dict({**model.hf.state_dict(), **taught_weights})
+    return model
+
+
+def test_the_taught_model_knows_the_fault(model):
+    assert fault(model, forgets()) > 0.9
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_lowers_the_fault_and_leaves_the_model_as_it_was(model, name):
+    before, sha = fault(model, forgets()), weights_sha256(model.hf)
+    flags = [p.requires_grad for p in model.hf.parameters()]
+    budget = Budget(16, 4, 4, 5e-3, collapse=100.0)  # nothing is to stop it
+    edit = unlearn(model, forget=forgets(), retain=keeps(), objective=name, budget=budget, measure_cost=False)
+    assert weights_sha256(model.hf) == sha
+    assert [p.requires_grad for p in model.hf.parameters()] == flags
+    assert all(p.grad is None for p in model.hf.parameters())
+    with edit.apply(model):
+        assert fault(model, forgets()) < 0.8 * before
+        assert weights_sha256(model.hf) != sha
+    assert weights_sha256(model.hf) == sha
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(model):
+    one, again, other = (
+        unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, seed=seed, measure_cost=False)
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(one.delta[name], again.delta[name]) for name in one.delta)
+    assert any(not torch.equal(one.delta[name], other.delta[name]) for name in one.delta)
+
+
+def test_a_stopped_edit_goes_on_to_the_bits_of_an_uninterrupted_one(model, tmp_path, monkeypatch):
+    whole = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    step = Loop._step
+
+    def stops(self, parameters, optimizer, number):
+        if number == 4:
+            raise KeyboardInterrupt
+        return step(self, parameters, optimizer, number)
+
+    sha = weights_sha256(model.hf)
+    monkeypatch.setattr(Loop, "_step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=tmp_path / "edit", measure_cost=False)
+    assert weights_sha256(model.hf) == sha
+    assert not (tmp_path / "edit").exists()
+    steps = []
+    monkeypatch.setattr(Loop, "_step", lambda self, p, o, n: steps.append(n) or step(self, p, o, n))
+    resumed = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=tmp_path / "edit", measure_cost=False)
+    assert steps == [3, 4, 5]  # the last check was after three steps
+    assert all(torch.equal(whole.delta[name], resumed.delta[name]) for name in whole.delta)
+    assert [c["forget"] for c in whole.history] == [c["forget"] for c in resumed.history]
+    assert not (tmp_path / "edit.progress").exists()
+
+
+def test_a_finished_folder_is_read_and_another_edit_refused(model, tmp_path):
+    out = tmp_path / "edit"
+    first = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=out, measure_cost=False)
+    again = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=out, measure_cost=False)
+    assert all(torch.equal(first.delta[name], again.delta[name]) for name in first.delta)
+    with pytest.raises(InputError, match="another seed; use another --out"):
+        unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=out, seed=3, measure_cost=False)
+
+
+def test_collapse_stops_the_edit_and_keeps_the_last_good_state(model):
+    budget = Budget(steps=40, batch_size=4, learning_rate=0.05, check_every=2, collapse=0.05)
+    edit = unlearn(model, forget=forgets(), retain=keeps(), objective="ga", budget=budget, measure_cost=False)
+    assert edit.config["stopped"] == "collapse"
+    assert edit.config["steps"] < 40
+    assert all(check["retain"] <= 0.05 for check in edit.history)
+
+
+def test_nan_stops_the_edit_and_keeps_the_last_good_state(model, monkeypatch):
+    backward = Loop._backward
+    monkeypatch.setattr(
+        Loop, "_backward", lambda self, step: backward(self, step) * (float("nan") if step == 4 else 1.0)
+    )
+    edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    assert (edit.config["stopped"], edit.config["steps"]) == ("nan", 3)
+
+
+def test_it_stops_early_when_the_held_out_fault_is_gone(model):
+    edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, stop_when=1.0, measure_cost=False)
+    assert (edit.config["stopped"], edit.config["steps"]) == ("stop_when", 0)
+    assert not edit.delta
+    edit = unlearn(
+        model, forget=forgets(), retain=keeps(), budget=SMALL, stop_when=lambda c: c.step >= 3, measure_cost=False
+    )
+    assert edit.config["steps"] == 3
+
+
+def test_no_group_is_trained_on_and_watched():
+    parts = split(forgets(20), keeps(20), share=0.25, seed=0)
+    assert len(parts.forget_held) == 5
+    assert not {i.group for i in parts.forget} & {i.group for i in parts.forget_held}
+    everything = split(forgets(4), keeps(4), share=0.0, seed=0)
+    assert everything.forget == everything.forget_held
+
+
+@pytest.mark.parametrize(
+    "text", ["layers 1-1", "layers 0-0 mlp", "layers 0-1 attn", "mlp.1", "attn.0,mlp.1", "head.1.2"]
+)
+def test_only_the_named_place_changes(model, text):
+    where = Where.parse(text, model)
+    allowed = where.parameters(model)
+    edit = unlearn(model, forget=forgets(), retain=keeps(), where=where, budget=SMALL, measure_cost=False)
+    assert edit.delta
+    assert set(edit.delta) <= set(allowed)
+    for name, change in edit.delta.items():
+        part = allowed[name][1]
+        if part is not None:
+            inside = int(change[part].count_nonzero())
+            assert inside == int(change.count_nonzero()) > 0
+
+
+@pytest.mark.parametrize("text", ["mlp.1", "layers 0-0 attn", "head.1.2", "layers 1-1"])
+def test_the_random_control_is_elsewhere_and_as_large(model, text):
+    where = Where.parse(text, model)
+    control = random_like(where, model, seed=0)
+    assert control.size(model) == where.size(model)
+    assert not set(control.sites) & set(where.sites)
+    assert random_like(where, model, seed=0) == control
+
+
+def test_adapters_change_the_linear_layers_and_are_gone_afterwards(model):
+    modules = [type(m) for m in model.hf.modules()]
+    budget = Budget(steps=24, batch_size=4, learning_rate=2e-2)
+    before = fault(model, forgets())
+    edit = unlearn(model, forget=forgets(), retain=keeps(), where="lora:2 layers 1-1", budget=budget)
+    assert [type(m) for m in model.hf.modules()] == modules
+    assert all("layers.1." in name and name.endswith(".weight") for name in edit.delta)
+    with edit.apply(model):
+        assert fault(model, forgets()) < 0.5 * before
+
+
+def test_the_receipt_counts_what_each_objective_adds(model):
+    found = {
+        name: unlearn(model, forget=forgets(), retain=keeps(), objective=name, budget=Budget(2, 4, 4)).receipt["flops"]
+        for name in ("ga", "graddiff")
+    }
+    assert 0.5 < found["ga"] < 1.05 < found["graddiff"] < 2.2
+
+
+def test_the_reference_is_read_from_disk_the_second_time(model, monkeypatch):
+    loop = Loop(model, OBJECTIVES["prod"], SMALL, 0, split(forgets(), keeps(), share=0, seed=0))
+    monkeypatch.setattr("unlearning.reference.look", lambda *args: pytest.fail("computed again"))
+    again = Reference.of(model, loop.forget, loop.kept, need="full")
+    assert torch.equal(again.bad_full([0, 2]), loop.reference.bad_full([0, 2]))
+
+
+def test_a_large_vocabulary_is_kept_as_its_top_and_the_rest_spread(model, monkeypatch):
+    rows = Loop(model, OBJECTIVES["graddiff"], SMALL, 0, split(forgets(), keeps(), share=0, seed=0))
+    whole = Reference.of(model, rows.forget, rows.kept, need="full").kept_full([0])
+    monkeypatch.setattr("unlearning.reference.WHOLE", 10)
+    monkeypatch.setattr("unlearning.reference.TOP", 5)
+    cut = Reference.of(model, rows.forget, rows.kept, need="full").kept_full([0])
+    assert torch.allclose(cut.exp().sum(-1), torch.ones(len(cut)), atol=1e-4)
+    top, ids = whole.topk(5, -1)
+    assert torch.allclose(cut.gather(1, ids), top, atol=1e-6)
+
+
+def test_bad_input_is_one_clear_sentence(model):
+    with pytest.raises(InputError, match="nothing to forget"):
+        unlearn(model, forget=[])
+    with pytest.raises(InputError, match="give --retain, or use ga or prod"):
+        unlearn(model, forget=forgets())
+    with pytest.raises(InputError, match=r"unknown objective 'npoo'; use one of .* did you mean 'npo'"):
+        unlearn(model, forget=forgets(), objective="npoo")
+    with pytest.raises(InputError, match="cannot read --where 'middle'"):
+        unlearn(model, forget=forgets(), retain=keeps(), where="middle")
+    with pytest.raises(InputError, match="out of range for a model with 2 layers"):
+        unlearn(model, forget=forgets(), retain=keeps(), where="layers 0-7")
+    with pytest.raises(InputError, match=r"holdout=0.9 is out of range"):
+        Budget(holdout=0.9)
+    with pytest.raises(InputError, match=r"span 2..4 outside its completion"):
+        Item("i", "g", "prompt", "completion", None, ((2, 4),))
+    with pytest.raises(InputError, match="'all' leaves nothing elsewhere"):
+        random_like(Where("all"), model, 0)
+
+
+def test_relearning_brings_a_text_back_and_gives_the_weights_back():
+    model = make_model("llama", seed=1)
+    sha = weights_sha256(model.hf)
+    watch = lambda m: fault(m, forgets())  # noqa: E731
+    found = relearn(model, forgets(), steps=12, learning_rate=3e-3, watch=watch)
+    assert weights_sha256(model.hf) == sha
+    assert len(found.curve) == 13
+    assert found.curve[-1] > 2 * found.curve[0]
+    assert found.steps_to(found.curve[-1]) is not None
+    assert found.steps_to(2.0) is None
+    with found.change.apply(model):
+        assert watch(model) == pytest.approx(found.curve[-1], rel=1e-5)
+
+
+def test_rounding_keeps_at_most_two_to_the_bits_values_a_group(model):
+    change = quantised(model, 4, group=16)
+    assert not any("embed" in name for name in change.tensors)
+    weight = next(t for name, t in change.tensors.items() if "q_proj" in name)
+    assert all(len(row.unique()) <= 16 for row in weight[:, :16])
+    original = dict(model.hf.named_parameters())
+    name = next(n for n in change.tensors if "q_proj" in n)
+    step = original[name].abs().reshape(weight.shape[0], -1, 16).amax(-1) / 7
+    assert ((weight - original[name]).abs().reshape(weight.shape[0], -1, 16).amax(-1) <= step / 2 + 1e-6).all()
+    with pytest.raises(InputError, match=r"use bits 2..8"):
+        quantised(model, 1)
+
+
+def test_edits_save_and_load_bit_for_bit(model, tmp_path):
+    edit = unlearn(model, forget=forgets(), retain=keeps(), where="mlp.1", budget=SMALL)
+    edit.save(tmp_path / "e")
+    again = Edit.load(tmp_path / "e")
+    assert all(torch.equal(edit.delta[name], again.delta[name]) for name in edit.delta)
+    assert again.delta.keys() == edit.delta.keys()
+    assert dict(again.receipt) == dict(edit.receipt)
+    with again.apply(model):
+        sha = weights_sha256(model.hf)
+    with edit.apply(model):
+        assert weights_sha256(model.hf) == sha
+
+
+def test_reverting_proves_the_base_and_refuses_another_model(model):
+    edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    sha = weights_sha256(model.hf)
+    edit._flip(model)
+    assert weights_sha256(model.hf) != sha
+    assert edit.revert(model) == sha == weights_sha256(model.hf)
+    with pytest.raises(InputError, match="give the model that holds exactly this edit"):
+        edit.revert(model)
+    assert weights_sha256(model.hf) == sha
+
+
+def test_an_edit_is_refused_on_another_model_and_the_model_restored_after_an_error(model):
+    edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    with pytest.raises(InputError, match="load that one, or use --force"), edit.apply(make_model("llama", seed=2)):
+        pass
+    sha = weights_sha256(model.hf)
+    with pytest.raises(ZeroDivisionError), edit.apply(model):
+        raise ZeroDivisionError
+    assert weights_sha256(model.hf) == sha
+
+
+def test_edits_of_different_places_stack_and_those_of_one_place_conflict(model):
+    first, second = (
+        unlearn(model, forget=forgets(), retain=keeps(), where=where, budget=SMALL, measure_cost=False)
+        for where in ("mlp.0", "mlp.1")
+    )
+    assert not first.conflicts(second)
+    both = first.stack(second)
+    with both.apply(model):
+        sha = weights_sha256(model.hf)
+    with first.apply(model), second.apply(model, force=True):
+        assert weights_sha256(model.hf) == sha
+    with pytest.raises(InputError, match=r"both edits change .* weights"):
+        first.stack(first)
+    other = make_model("llama", seed=2)
+    foreign = unlearn(other, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    with pytest.raises(InputError, match="stack edits of one model"):
+        first.conflicts(foreign)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_tied_weights_and_every_dtype_survive_an_edit(dtype):
+    model = make_model("gemma2", dtype=dtype)
+    edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, measure_cost=False)
+    head, embedding = model.hf.get_output_embeddings().weight, model.hf.get_input_embeddings().weight
+    with edit.apply(model):
+        assert head.data_ptr() == embedding.data_ptr()
+        assert torch.equal(head, embedding)
+        assert head.dtype == dtype
