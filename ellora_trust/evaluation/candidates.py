@@ -13,7 +13,7 @@ import copy
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +79,10 @@ def as_candidate(
     Raises:
         InputError: Neither of them.
     """
-    if isinstance(given, Candidate):
-        return given
     if isinstance(given, str):
-        found = read_candidate(given, model, force=force)
-        return Candidate(name, found.intervention, found.kind, found.source, found.revert)
+        given = read_candidate(given, model, force=force)
+    if isinstance(given, Candidate):
+        return replace(given, name=name)
     if isinstance(given, Intervention):
         return Candidate(name, given, type(given).__name__)
     raise InputError(f"{name!r} is a {type(given).__name__}; give an intervention (it has apply(model)), or a name")

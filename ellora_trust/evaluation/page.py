@@ -252,7 +252,7 @@ def _diff(flip: Flip, title: str) -> Diff:
     notes = [("verdict", f"{flip.outcome_before} -> {flip.outcome_after}")]
     if flip.reference is not None:
         notes.append(("reference", flip.reference.strip()))
-    tail = "\n".join(flip.prompt.splitlines()[-12:])
+    tail = "".join(flip.prompt.splitlines(keepends=True)[-12:])
     return Diff(f"{title}: {flip.id}", tail + flip.before, tail + flip.after, notes)
 
 

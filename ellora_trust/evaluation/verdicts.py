@@ -6,7 +6,7 @@ otherwise the damage that could have been missed stands in the sentence.
 
 from __future__ import annotations
 
-from ellora_trust.evaluation.comparison import CandidateResult, Comparison, TaskResult
+from ellora_trust.evaluation.comparison import Attack, CandidateResult, Comparison, TaskResult
 from ellora_trust.stats import Estimate
 
 Question = tuple[str, list[str]]
@@ -111,9 +111,14 @@ def _lasts(candidate: CandidateResult) -> list[str]:
         return ["Not tested: this suite tries nothing to bring the old behaviour back."]
     return [
         f"{one.name} on {one.task}: faulty {one.unattacked.value:.1%} -> {one.after.value:.1%} "
-        f"(base {one.before.value:.1%}), recovery {signed(one.recovery, '.1%')}."
+        f"(base {one.before.value:.1%}), recovery {signed(one.recovery, '.1%')}.{_void(one)}"
         for one in candidate.attacks
     ]
+
+
+def _void(attack: Attack) -> str:
+    """Say so where an attack proves nothing: what does not even make the base fail brings nothing back."""
+    return " The base itself is mostly not faulty under it, so it shows nothing." if attack.before.value < 0.5 else ""
 
 
 def _undone(candidate: CandidateResult) -> str:
