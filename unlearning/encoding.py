@@ -49,7 +49,7 @@ class View:
     """What the model says at the places of some rows.
 
     Attributes:
-        logits: (n, vocabulary), float32.
+        logits: (n, vocabulary), float32; hidden states, (n, d_model), for objectives that read those.
         targets: (n,), IGNORED where there is none.
         bad: (n,), IGNORED where there is none.
         rows: Which of the rows each place belongs to, (n,).
@@ -103,15 +103,28 @@ def kept_row(model: CodeModel, item: Item) -> Row:
 def look(model: CodeModel, rows: Sequence[Row]) -> View:
     """Run rows, padded on the right, and project only their places; gradients flow."""
     ids, mask = padded(model, rows)
+    with _projecting(model.arch.head, _chosen(rows, mask)):
+        out: Any = model.hf(input_ids=ids, attention_mask=mask, use_cache=False)
+    return _view(out.logits[0], rows)
+
+
+def placed(states: Tensor, rows: Sequence[Row], mask: Tensor) -> View:
+    """Return the states, (batch, tokens, d_model), that predict the places of rows."""
+    return _view(states[_chosen(rows, mask)], rows)
+
+
+def _chosen(rows: Sequence[Row], mask: Tensor) -> Tensor:
     chosen = torch.zeros_like(mask, dtype=torch.bool)
     for number, row in enumerate(rows):
         # The token at a place is predicted by the one before it.
         chosen[number, torch.tensor(row.places) - 1] = True
-    with _projecting(model.arch.head, chosen):
-        out: Any = model.hf(input_ids=ids, attention_mask=mask, use_cache=False)
-    device = ids.device
+    return chosen
+
+
+def _view(values: Tensor, rows: Sequence[Row]) -> View:
+    device = values.device
     return View(
-        out.logits[0].float(),
+        values.float(),
         torch.tensor([t for row in rows for t in row.targets], device=device),
         torch.tensor([t for row in rows for t in row.bad], device=device),
         torch.tensor([i for i, row in enumerate(rows) for _ in row.places], device=device),

@@ -16,10 +16,11 @@ from ellora_trust.progress import Progress
 from unlearning import objectives as losses
 from unlearning.budget import Budget
 from unlearning.data import Item
-from unlearning.encoding import completion_row, kept_row, look, replacement_row
+from unlearning.encoding import Row, View, completion_row, kept_row, look, replacement_row
 from unlearning.progress_state import Check, ProgressState
 from unlearning.recipes import Objective
 from unlearning.reference import Reference
+from unlearning.representation import look_hidden, stay
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -78,6 +79,7 @@ class Loop:
         seed: Of batches.
         items: To train on and to watch.
         measure_cost: Whether the caller wants a receipt.
+        layer: Which hidden states are read, by objectives that do.
     """
 
     model: CodeModel
@@ -86,6 +88,7 @@ class Loop:
     seed: int
     items: Watched
     measure_cost: bool = True
+    layer: int = 0
     multiplier: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ class Loop:
         self.kept = [kept_row(model, item) for item in items.retain] if objective.retain != "none" else []
         self.watched_bad = [completion_row(model, item) for item in items.forget_held]
         self.watched_kept = [kept_row(model, item) for item in items.retain_held]
-        self.reference = Reference.of(model, self.forget, self.kept, need=objective.need)
+        self.reference = Reference.of(model, self.forget, self.kept, need=objective.need, layer=self.layer)
         self.base_loss = self._kept_loss()
 
     def run(
@@ -167,7 +170,7 @@ class Loop:
     def _backward(self, step: int) -> Tensor:
         """Both sides one after the other, so that only one of their graphs is in memory."""
         numbers = self._batch(len(self.forget), "forget", step)
-        view = look(self.model, [self.forget[i] for i in numbers])
+        view = self._look([self.forget[i] for i in numbers])
         loss = self.objective.forget(view, self.reference, numbers)
         loss.backward()
         if self.objective.retain == "none":
@@ -177,9 +180,11 @@ class Loop:
 
     def _retain(self, step: int) -> Tensor:
         numbers = self._batch(len(self.kept), "retain", step)
-        logits, labels, _ = look(self.model, [self.kept[i] for i in numbers]).of("targets")
+        logits, labels, _ = self._look([self.kept[i] for i in numbers]).of("targets")
         if self.objective.retain == "divergence":
             loss = losses.divergence(logits, self.reference.kept_full(numbers))
+        elif self.objective.retain == "hidden":
+            loss = stay(logits, self.reference.kept_hidden(numbers))
         else:
             loss = losses.keep(logits, labels)
         (self.multiplier * self.objective.retain_scale * loss).backward()
@@ -188,6 +193,9 @@ class Loop:
             excess = float(loss.detach() - self.reference.kept_loss(numbers)) - self.budget.retain_bound
             self.multiplier = min(_MOST, max(0.0, self.multiplier + _DUAL_RATE * excess))
         return loss.detach()
+
+    def _look(self, rows: Sequence[Row]) -> View:
+        return look_hidden(self.model, rows, self.layer) if self.objective.need == "hidden" else look(self.model, rows)
 
     def _batch(self, n: int, side: str, step: int) -> list[int]:
         """Numbers of a step's items: passes over the set, each in another order; the step alone decides."""

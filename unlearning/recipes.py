@@ -15,10 +15,11 @@ from ellora_trust.errors import InputError, one_of
 from unlearning import objectives as loss
 from unlearning.encoding import View
 from unlearning.reference import Need, Reference
+from unlearning.representation import misdirection
 
 # View of some rows, reference, numbers of the rows -> loss.
 Forget = Callable[[View, Reference, Sequence[int]], Tensor]
-Retain = Literal["none", "loss", "divergence", "constrained"]
+Retain = Literal["none", "loss", "divergence", "constrained", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Objective:
         name: As the command line knows it.
         forget: Loss on the forget side.
         about: One line for people.
-        retain: How the rest is kept: not at all, by its loss, by its distance from the reference, or by a multiplier
-            that holds the rise of its loss within a bound.
+        retain: How the rest is kept: not at all, by its loss, by its distance from the reference, by a multiplier that
+            holds the rise of its loss within a bound, or by its hidden states.
         reads: Whether the model reads the fault or its fix.
         context: Whether the tokens around the fault are kept too.
         need: What of the reference is needed.
@@ -98,6 +99,10 @@ def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor
     return learnt + loss.suppression(bad_logits, bad) if len(bad) else learnt
 
 
+def _rmu(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    return misdirection(view.logits, reference.tensors["direction"])
+
+
 OBJECTIVES = {
     one.name: one
     for one in (
@@ -123,6 +128,10 @@ OBJECTIVES = {
             context=True,
             need="full",
             retain_scale=0.1,
+        ),
+        # The weight of the retain term is the authors' default (github.com/centerforaisafety/wmdp, rmu/unlearn.py).
+        Objective(
+            "rmu", _rmu, "hidden states misdirected (Li et al. 2024)", "hidden", need="hidden", retain_scale=100.0
         ),
     )
 }

@@ -23,11 +23,12 @@ from ellora_trust.cachedir import cache_dir, replacing
 from ellora_trust.errors import EnvironmentProblem
 from unlearning.encoding import Row, look
 from unlearning.objectives import label_logprobs
+from unlearning.representation import look_hidden, random_direction
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-Need = Literal["labels", "full"]
+Need = Literal["labels", "full", "hidden"]
 WHOLE = 8192
 TOP = 128
 
@@ -37,7 +38,8 @@ class Reference:
     """Log-probabilities of the unedited model, in nats, by row.
 
     Attributes:
-        tensors: `SIDE.WHAT.ROW`: of side `bad` and `kept`: `labels` (n,), and where needed `top` (n, k) with its `ids`.
+        tensors: `SIDE.WHAT.ROW`: of side `bad` and `kept`: `labels` (n,), and where needed `top` (n, k) with its `ids`,
+            or `hidden` (n, d_model); and the `direction` of misdirection.
         n_vocabulary: Tokens.
     """
 
@@ -45,18 +47,23 @@ class Reference:
     n_vocabulary: int
 
     @classmethod
-    def of(cls, model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], *, need: Need) -> Reference:
-        """Compute it, or read what was computed for the same model and rows before."""
+    def of(
+        cls, model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], *, need: Need, layer: int = 0
+    ) -> Reference:
+        """Compute it, or read what was computed for the same model and rows before; `layer` is that of `hidden`."""
         n_vocabulary = model.arch.head.weight.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
         assert isinstance(n_vocabulary, int)
         rows = [[[r.ids, r.places, r.targets, r.bad] for r in side] for side in (forget, kept)]
-        identity = json.dumps([model.fingerprint, rows, need, WHOLE, TOP])
+        identity = json.dumps([model.fingerprint, rows, need, layer, WHOLE, TOP])
         path = cache_dir() / "references" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
         from safetensors.torch import load_file, save_file
 
         if path.exists():
             return cls(load_file(path, device=str(model.device)), n_vocabulary)
-        tensors = {**_side(model, forget, "bad", need), **_side(model, kept, "kept", need)}
+        if need == "hidden":
+            tensors = _hidden(model, forget, kept, layer)
+        else:
+            tensors = {**_side(model, forget, "bad", need), **_side(model, kept, "kept", need)}
         try:
             with replacing(path) as beside:
                 save_file(tensors, beside)
@@ -81,6 +88,10 @@ class Reference:
         """log p of the vocabulary where tokens are kept, (n, vocabulary)."""
         return torch.cat([self._full("kept", i) for i in numbers])
 
+    def kept_hidden(self, numbers: Sequence[int]) -> Tensor:
+        """Hidden states where tokens are kept, (n, d_model)."""
+        return torch.cat([self.tensors[f"kept.hidden.{i}"] for i in numbers])
+
     def _full(self, side: str, number: int) -> Tensor:
         top = self.tensors[f"{side}.top.{number}"]
         if top.shape[1] == self.n_vocabulary:
@@ -103,6 +114,16 @@ def _side(model: CodeModel, rows: Sequence[Row], side: str, need: Need) -> dict[
             if need == "full":
                 found.update(_kept(logprobs[chosen], f"{side}.{{}}.{number}"))
     return found
+
+
+@torch.no_grad()
+def _hidden(model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], layer: int) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for batch in plan_batches([len(row.ids) for row in kept], model.token_budget):
+        view = look_hidden(model, [kept[i] for i in batch], layer)
+        found.update({f"kept.hidden.{n}": view.logits[view.rows == place] for place, n in enumerate(batch)})
+    first = look_hidden(model, forget[:64], layer)
+    return {**found, "direction": random_direction(first.logits)}
 
 
 def _kept(logprobs: Tensor, name: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ellora_trust.errors import EnvironmentProblem
+from ellora_trust.errors import EnvironmentProblem, InputError
 from unlearning.delta import bits
 from unlearning.where import Where
 
@@ -57,6 +57,28 @@ def trainable(model: CodeModel, where: Where, *, seed: int, scratch: Path) -> It
             parameter.requires_grad_(False)
         enter = _adapters(model, where, seed) if where.rank else _weights(model, where, scratch)
         yield stack.enter_context(enter)
+
+
+@contextmanager
+def recomputing(model: CodeModel) -> Iterator[None]:
+    """Keep no activations inside blocks for the backward pass, which runs each block once more instead.
+
+    Raises:
+        InputError: The model's family cannot do it.
+    """
+    if not model.hf.supports_gradient_checkpointing:
+        raise InputError(f"blocks of {model.name} cannot be recomputed; leave recompute off")
+    blocks = [block.module for block in model.arch.blocks]
+    model.hf.gradient_checkpointing_enable({"use_reentrant": False})
+    # transformers recomputes blocks in training mode only. What lies within stays in evaluation mode: no dropout.
+    for block in blocks:
+        block.training = True
+    try:
+        yield
+    finally:
+        model.hf.gradient_checkpointing_disable()
+        for block in blocks:
+            block.training = False
 
 
 def _restore_flags(flags: list[tuple[nn.Parameter, bool]]) -> None:

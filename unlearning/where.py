@@ -95,6 +95,10 @@ class Where:
         linear = [m for top in found for m in top.modules() if isinstance(m, (nn.Linear, Conv1D))]
         return sorted({names[id(module)] for module in linear})
 
+    def last_layer(self, model: CodeModel) -> int:
+        """Last block that changes, or the one in the middle where every weight may."""
+        return max((site.layer for site in self.sites), default=(model.arch.n_layers - 1) // 2)
+
     def size(self, model: CodeModel) -> int:
         """Number of weights that may change."""
         pairs = self.parameters(model).values()
