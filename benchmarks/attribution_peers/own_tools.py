@@ -34,7 +34,7 @@ class StoredIndex:
         self.n_bytes = self.plan.bits
 
     def scores(self, targets: Sequence[Counted]) -> Scores:
-        """As `GradientIndex.scores`, which unpacks the stored bits again for each target; here once for all."""
+        """As `GradientIndex.scores`, up to one factor, which unpacks the stored bits for each target; here once."""
         model, sources = self.material.model, self.material.sources
         making = projector(model, self.plan, factors(model, sources, self.folder, self.plan))  # read, not fitted again
         asked = making.rows(targets)[0].numpy()
@@ -60,12 +60,12 @@ class Exact:
     def build(self) -> None:
         model = self.material.model
         curvature = factors(model, self.material.sources, self.folder, Plan())
-        self._projector = Projector(model, find_layers(model), curvature, widths=())
-        self._rows = self._projector.exact(self.material.documents)
+        self._projector = Projector(model, find_layers(model), curvature, projection=None)
+        self._rows = self._projector.numbers(self.material.documents)
         self.n_bytes = 4 * self._rows.shape[1]
 
     def scores(self, targets: Sequence[Counted]) -> Scores:
-        return (self._projector.exact(targets) @ self._rows.T).numpy()
+        return (self._projector.numbers(targets) @ self._rows.T).numpy()
 
     def ask(self, target: Counted) -> object:
         return self.scores([target])
