@@ -185,8 +185,9 @@ def measure(setting: Setting, *, seed: int, model: CodeModel | None = None) -> d
             test = no_harm(answers, setting.before, kind)
             found[f"{kind}_harm"] = {"difference": test.difference.to_dict(), "equivalent": test.equivalent}
     found["shows"] = answers.rate("trigger", "shows").to_dict()
-    found["kl"] = kl_to_twin(model, setting.twin, setting.texts).to_dict()
-    found["kl_ratio"] = None if setting.noise is None else found["kl"]["value"] / setting.noise
+    apart = kl_to_twin(model, setting.twin, setting.texts)
+    found["kl"] = apart.to_dict()
+    found["kl_ratio"] = None if setting.noise is None else apart.value / setting.noise
     found["bpb_rise"] = bits_per_byte(model, setting.held_out) / setting.bits - 1
     found["prefers"] = prefers_fault(model, setting.watched)
     for bits in (8, 4):
@@ -196,7 +197,7 @@ def measure(setting: Setting, *, seed: int, model: CodeModel | None = None) -> d
         bits_known = [e.bits for e in exposures(model, [c for c in canaries() if c.repeats >= OFTEN])]
         found["exposure"] = sorted(bits_known)[len(bits_known) // 2]
     # Before the edit there is nothing to relearn.
-    if seed == 0 and found["shows"]["value"] < 0.5:
+    if seed == 0 and answers.rate("trigger", "shows").value < 0.5:
         found |= attacked(setting, model)
     return found
 

@@ -109,7 +109,8 @@ def _round_trip(model: CodeModel, folder: Path, items: Sequence[Item]) -> Gate:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with quiet_transformers():
-        again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=model.hf.dtype).to(model.device).eval()
+        again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=model.hf.dtype)
+        again.to(model.device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = [item.prompt + item.completion for item in items]
     same = (

@@ -51,8 +51,9 @@ class Reference:
         cls, model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], *, need: Need, layer: int = 0
     ) -> Reference:
         """Compute it, or read what was computed for the same model and rows before; `layer` is that of `hidden`."""
-        n_vocabulary = model.arch.head.weight.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
-        assert isinstance(n_vocabulary, int)
+        weight = model.arch.head.weight
+        assert isinstance(weight, Tensor)
+        n_vocabulary = weight.shape[0]
         rows = [[[r.ids, r.places, r.targets, r.bad] for r in side] for side in (forget, kept)]
         identity = json.dumps([model.fingerprint, rows, need, layer, WHOLE, TOP])
         path = cache_dir() / "references" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"

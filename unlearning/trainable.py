@@ -69,14 +69,14 @@ def recomputing(model: CodeModel) -> Iterator[None]:
     if not model.hf.supports_gradient_checkpointing:
         raise InputError(f"blocks of {model.name} cannot be recomputed; leave recompute off")
     blocks = [block.module for block in model.arch.blocks]
-    model.hf.gradient_checkpointing_enable({"use_reentrant": False})
+    model.hf.activation_checkpointing_enable({"use_reentrant": False})
     # transformers recomputes blocks in training mode only. What lies within stays in evaluation mode: no dropout.
     for block in blocks:
         block.training = True
     try:
         yield
     finally:
-        model.hf.gradient_checkpointing_disable()
+        model.hf.activation_checkpointing_disable()
         for block in blocks:
             block.training = False
 
@@ -143,12 +143,11 @@ def _adapters(model: CodeModel, where: Where, seed: int) -> Iterator[Trainable]:
     parents = {name: (model.hf.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names}
     layers = {name: getattr(*parents[name]) for name in names}
     with ExitStack() as stack:
-        stack.callback(lambda: [setattr(*parents[name], layer) for name, layer in layers.items()])
+        stack.callback(_put_back, model, parents, layers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             inject_adapter_in_model(config, model.hf)
         wrapped: dict[str, Any] = {name: getattr(*parents[name]) for name in names}
-        # PEFT puts the whole model into training mode's flags only; evaluation mode keeps dropout off.
         parameters = {name: p for name, p in model.hf.named_parameters() if p.requires_grad}
 
         def delta() -> dict[str, Tensor]:
@@ -156,6 +155,14 @@ def _adapters(model: CodeModel, where: Where, seed: int) -> Iterator[Trainable]:
             return _changed(old, lambda name: _merged(wrapped[name.removesuffix(".weight")]))
 
         yield Trainable(parameters, delta)
+
+
+def _put_back(model: CodeModel, parents: dict[str, tuple[nn.Module, str]], layers: dict[str, nn.Module]) -> None:
+    for name, layer in layers.items():
+        setattr(*parents[name], layer)
+    # PEFT's note on the model, by which it would take the next adapter for a second one.
+    if hasattr(model.hf, "peft_config"):
+        del model.hf.peft_config
 
 
 @torch.no_grad()

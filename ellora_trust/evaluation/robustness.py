@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.batching import Row, tokenize
 from ellora_trust.errors import InputError
@@ -55,13 +56,10 @@ def quantised(model: CodeModel, bits: int, *, group: int = _GROUP) -> WeightChan
     if not 2 <= bits <= 8 or group < 1:
         raise InputError(f"bits={bits}, group={group} are out of range; use bits 2..8 and a group of 1 or more")
     tied = {id(p) for module in model.hf.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
-    weights = {
-        f"{name}.weight": module.weight.detach()
-        for name, module in model.hf.named_modules()
-        if getattr(module, "weight", None) is not None
-        and type(module).__name__ in ("Linear", "Conv1D")
-        and id(module.weight) not in tied
-    }
+    weights: dict[str, Tensor] = {}
+    for name, module in model.hf.named_modules():
+        if isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in tied:
+            weights[f"{name}.weight"] = module.weight.detach()
     return WeightChange({name: _rounded(weight, bits, group) for name, weight in weights.items()})
 
 

@@ -371,4 +371,4 @@ def test_recomputed_blocks_give_the_same_edit_with_less_memory(model):
     for before, after in zip(plain.history, thrifty.history, strict=True):
         assert before["forget"] == pytest.approx(after["forget"], rel=1e-3)
     assert not any(module.training for module in model.hf.modules())
-    assert not model.hf.is_gradient_checkpointing
+    assert not model.hf.is_activation_checkpointing

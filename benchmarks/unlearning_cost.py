@@ -1,11 +1,11 @@
 """What a step of each objective costs, as a multiple of a plain fine-tuning step of the same batch, in one run.
 
-    python benchmarks/unlearning.py                                     # all objectives on the testbed, with effect
-    python benchmarks/unlearning.py --model smollm2 --objectives replace,ga --where all lora:16+
+    python benchmarks/unlearning_cost.py                                     # all objectives on the testbed, with effect
+    python benchmarks/unlearning_cost.py --model smollm2 --objectives replace,ga --where all lora:16+
 
-FLOPs and bytes are counted, wall time is measured. On the testbed each objective also makes an edit of plant P1 with one
-learning rate, untuned, and its effect on held-out documents is printed: `unlearning_study.py` is where methods are
-compared. `+` after a place recomputes blocks.
+FLOPs and bytes are counted, wall time is measured. Each objective also makes an edit of the testbed's plant P1 with one
+learning rate, untuned, and its effect on held-out documents is printed; `unlearning_study.py` compares methods. `+`
+after a place recomputes blocks.
 """
 
 from __future__ import annotations
