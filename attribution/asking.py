@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -25,8 +25,9 @@ from attribution.corpora import Corpus, Where
 from attribution.evidence import Evidence, Side
 from attribution.fuse import Hit, Origin, rank, with_clusters
 from attribution.index import GradientIndex
+from attribution.lines import line_scores
+from attribution.losses import Target, contrast, spans
 from attribution.losses import answer as answer_of
-from attribution.losses import spans
 from attribution.ngrams import NgramIndex
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
@@ -48,17 +49,21 @@ class Asked:
         prompt: What the model was asked.
         answer: What it said.
         about: Characters of prompt + answer that are asked about; None for the answer.
+        foil: What it did not say instead; None where that was not asked.
         hits: Best first.
         texts: Of their documents, in the same order.
         n_documents: Documents in the corpus.
+        lines: Influence of each line of each text, in the index's own units; empty where it was not asked for.
     """
 
     prompt: str
     answer: str
     about: tuple[int, int] | None
+    foil: str | None
     hits: list[Hit]
     texts: list[str]
     n_documents: int
+    lines: list[list[float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON."""
@@ -107,22 +112,30 @@ class Library:
         return cls(model, index, corpus)
 
     def ask(
-        self, prompt: str, answer: str, *, about: tuple[int, int] | None = None, k: int = 10, side: Side = "proponents"
+        self,
+        prompt: str,
+        answer: str,
+        *,
+        about: tuple[int, int] | None = None,
+        foil: str | None = None,
+        k: int = 10,
+        side: Side = "proponents",
     ) -> Asked:
-        """Return the documents behind an answer, or behind some characters of prompt and answer.
+        """Return the documents behind an answer, behind some characters, or behind this answer rather than another.
 
         Args:
             prompt: What the model was asked.
             answer: What it said.
             about: Half-open range of characters of prompt + answer.
+            foil: Another answer: the question is why it was not given. It finds best what carries a fault.
             k: Hits.
             side: "opponents" for what made it less likely.
 
         Raises:
-            InputError: An answer or a range without tokens, or a `k` below 1.
+            InputError: An answer or a range without tokens, both a range and a foil, or a `k` below 1.
         """
         whole = prompt + answer
-        target = spans(self._model, whole, [about]) if about else answer_of(self._model, prompt, answer)
+        target = self._target(prompt, answer, about, foil)
         ngrams = self._ngrams
         evidence = Evidence(
             ngrams.score([whole], [about]),
@@ -134,7 +147,20 @@ class Library:
         (hits,) = rank(evidence, [said], origins, tokenizer=self._model.tokenizer, k=k, side=side)
         chosen = with_clusters([origins[self._numbers[hit.document]] for hit in hits])
         hits = [replace(hit, cluster=origin.cluster) for hit, origin in zip(hits, chosen, strict=True)]
-        return Asked(prompt, answer, about, hits, [origin.text for origin in chosen], len(self.corpus))
+        return Asked(prompt, answer, about, foil, hits, [origin.text for origin in chosen], len(self.corpus))
+
+    def _target(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Target:
+        if about and foil is not None:
+            raise InputError("a span and a foil were given; ask about one of them: a foil finds its own span")
+        if foil is not None:
+            return contrast(self._model, prompt, answer, foil)
+        return spans(self._model, prompt + answer, [about]) if about else answer_of(self._model, prompt, answer)
+
+    def with_lines(self, asked: Asked) -> Asked:
+        """Return the same with the influence of each line of each document, which is read again for it."""
+        target = self._target(asked.prompt, asked.answer, asked.about, asked.foil)
+        scores = [line_scores(self.index.projector, target, text).tolist() for text in asked.texts]
+        return replace(asked, lines=scores)
 
     def removals(self, asked: Asked, *, seed: int = 0) -> dict[str, list[int]]:
         """Return the numbers of the hits' documents, of as many by BM25, and of as many at random: see `verify`."""

@@ -19,7 +19,7 @@ from attribution.encoding import Encoding, encode, width_of
 from attribution.kfac import DAMPING, Curvature
 from attribution.layers import DEFAULT, find_layers
 from attribution.losses import whole
-from attribution.rows import Projector
+from attribution.rows import PROJECTION, Projector
 from attribution.shards import Shard, write_shard
 from ellora_trust.artifacts import Artifact, describe_model, read, write
 from ellora_trust.errors import InputError, one_of
@@ -68,7 +68,9 @@ class Plan:
     shard_size: int = 512
     """Documents in a file."""
     seed: int = 0
-    """Of the sample and of the sketch."""
+    """Of the sample, the projection and the sketch."""
+    projection: int = PROJECTION
+    """Numbers that are kept of each side of a layer before they are sketched."""
 
     def __post_init__(self) -> None:
         if self.whitening not in WHITENINGS:
@@ -77,8 +79,11 @@ class Plan:
             raise InputError(
                 f"bits={self.bits} and int8={self.int8} bytes: use a multiple of 8 for bits, and not both 0"
             )
-        if not 0 < self.share <= 1 or self.shard_size < 1:
-            raise InputError(f"share={self.share}, shard_size={self.shard_size}: use a share in (0, 1] and at least 1")
+        if not 0 < self.share <= 1 or self.shard_size < 1 or self.projection < 1:
+            raise InputError(
+                f"share={self.share}, shard_size={self.shard_size}, projection={self.projection}: use a share in "
+                "(0, 1] and at least 1"
+            )
 
     @property
     def encodings(self) -> dict[Encoding, int]:
@@ -90,7 +95,8 @@ class Plan:
 def projector(model: CodeModel, plan: Plan, curvature: Curvature) -> Projector:
     """Return what makes the rows of an index, for documents and for queries."""
     widths = [width_of(kind, n) for kind, n in plan.encodings.items()]
-    return Projector(model, find_layers(model, plan.parts), curvature, widths=widths, seed=plan.seed)
+    layers = find_layers(model, plan.parts)
+    return Projector(model, layers, curvature, widths=widths, projection=plan.projection, seed=plan.seed)
 
 
 def factors(
@@ -109,7 +115,7 @@ def factors(
         artifact.check_model(model)
         if artifact.config["plan"] != identity["plan"]:
             raise InputError(f"{folder} holds an index of another plan; give another folder or delete it")
-        return Curvature.restored(tensors, dict(artifact.config["curvature"]), model.device)
+        return Curvature.restored(tensors, dict(artifact.config["curvature"]))
     curvature = Curvature()
     if plan.whitening == "kfac":
         numbers = random.Random(f"{plan.seed}/sample").sample(

@@ -1,18 +1,17 @@
 """Rows of a sketch as they are stored: one bit or one byte a bucket; and what a query makes of them.
 
-    encode(rows, "bits"), encode(rows, "int8")           # {"codes": ..., "norms": ...}
-    hamming_cosines(codes, query_codes)                  # (n,) by counting bits: for the scan of everything
-    products(codes, query, "bits")                       # (n,) against the query's own floats: closer, slower
+    stored = encode(rows, "bits")            # or "int8": {"codes": ..., "norms": ...}
+    products(stored, query, "bits")          # (n,) estimates of dot products with the query's floats
 
 With one bit a bucket, two rows at an angle agree in a share 1 - angle / pi of their bits, so counting the bits that
-differ gives the cosine. A query need not be rounded: its floats times the stored signs are on average proportional to
-the dot product.
+differ gives the cosine: 4 kB a row are compared as fast as memory is read.
 
-Source: Charikar 2002, "Similarity Estimation Techniques from Rounding Algorithms", for the bits.
+Source: Charikar 2002, "Similarity Estimation Techniques from Rounding Algorithms".
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -59,10 +58,9 @@ def hamming_cosines(codes: NDArray[np.uint8], query: NDArray[np.uint8]) -> Float
     return np.cos(np.pi * different / (8 * codes.shape[1]))
 
 
-def products(stored: dict[str, NDArray], query: FloatArray, encoding: Encoding) -> FloatArray:
+def products(stored: Mapping[str, NDArray], query: FloatArray, encoding: Encoding) -> FloatArray:
     """Return estimates of the dot products of rows with a query's floats, (n,), in the rows' own units."""
     if encoding == "int8":
         return (stored["codes"].astype(np.float32) @ query) * stored["units"]
-    signs = np.unpackbits(stored["codes"], axis=1, count=len(query)).astype(np.float32) * 2 - 1
-    # A row of signs has length sqrt(width); for entries that are normal the sum is short by sqrt(2 / pi).
-    return (signs @ query) * (stored["norms"] * np.float32(np.sqrt(np.pi / 2) / np.sqrt(len(query))))
+    cosines = hamming_cosines(stored["codes"], np.packbits(query > 0))
+    return cosines * stored["norms"] * np.float32(np.linalg.norm(query))

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from attribution.layers import Layer
-from attribution.losses import Counted
+from attribution.losses import Counted, Target
 from ellora_trust.batching import plan_batches
 from ellora_trust.inference import State, run_chunk
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-# (layer, input (texts, tokens, d_in), gradient to the output (texts, tokens, d_out)), float32, 0 in padding
+# (layer, input (texts, tokens, d_in), gradient to the output (texts, tokens, d_out)), float32. In padding the gradient
+# is 0, since nothing that counts depends on it, and the input is whatever the model made of it.
 Visit = Callable[[Layer, Tensor, Tensor], None]
 Labels = Literal["true", "sampled"]
 Padding = Literal["left", "right"]
@@ -44,6 +45,7 @@ def visit_gradients(
     *,
     padding: Padding = "right",
     sample: torch.Generator | None = None,
+    zero_padding: bool = False,
 ) -> Tensor:
     """Run one batch forward and backward and show each layer's inputs and gradients.
 
@@ -54,6 +56,7 @@ def visit_gradients(
         visit: Called once a layer, in the order of the backward.
         padding: Side; the result is the same.
         sample: Draws the labels from the model's own distribution instead of the text, for the true Fisher.
+        zero_padding: Show inputs that are 0 in padding, for sums over tokens of inputs alone.
 
     Returns:
         Loss of each text: sum over its counted tokens of -log p, nats, (n_texts,).
@@ -65,7 +68,7 @@ def visit_gradients(
         first: list[Tensor] = []
         stack.callback(embedding.register_forward_hook(_rooted(first)).remove)
         for layer in layers:
-            hook = _tap(layer, visit, mask)
+            hook = _tap(layer, visit, mask, zero_padding)
             stack.callback(layer.module.register_forward_hook(hook, with_kwargs=True).remove)
         state = State(mask, None, None)
         run_chunk(model, ids, state, ids.shape[1], False)
@@ -83,7 +86,7 @@ def batches(layers: Sequence[Layer], texts: Sequence[Counted], token_budget: int
 
 
 def per_text_gradients(
-    model: CodeModel, layers: Sequence[Layer], texts: Sequence[Counted], *, token_budget: int = TOKEN_BUDGET
+    model: CodeModel, layers: Sequence[Layer], texts: Sequence[Target], *, token_budget: int = TOKEN_BUDGET
 ) -> dict[str, Tensor]:
     """Return every layer's gradient of every text, (n_texts, d_out, d_in) float32: all in memory, for small models."""
     found = {layer.name: torch.zeros(len(texts), layer.d_out, layer.d_in) for layer in layers}
@@ -98,7 +101,7 @@ def per_text_gradients(
     return found
 
 
-def split(texts: Sequence[Counted], longest: int) -> tuple[list[int], list[Counted]]:
+def split(texts: Sequence[Target], longest: int) -> tuple[list[int], list[Counted]]:
     """Return pieces that fit the model's context, and for each the number of the text that it is of."""
     pairs = [(number, piece) for number, text in enumerate(texts) for piece in text.pieces(longest)]
     return [number for number, _ in pairs], [piece for _, piece in pairs]
@@ -149,11 +152,15 @@ def _rooted(first: list[Tensor]) -> Any:
     return hook
 
 
-def _tap(layer: Layer, visit: Visit, mask: Tensor) -> Any:
+def _tap(layer: Layer, visit: Visit, mask: Tensor, zero_padding: bool) -> Any:
+    padded = zero_padding and not bool(mask.all())
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         if not output.requires_grad or not output.numel():  # an expert that got no token
             return
         a = _shaped(layer.input_of(args, kwargs), mask)
+        if padded and not layer.routed:
+            a = a.masked_fill(mask[..., None] == 0, 0.0)
 
         def arrived(gradient: Tensor) -> None:
             visit(layer, a, _shaped(gradient.float(), mask))
@@ -164,8 +171,7 @@ def _tap(layer: Layer, visit: Visit, mask: Tensor) -> Any:
 
 
 def _shaped(values: Tensor, mask: Tensor) -> Tensor:
-    """(texts, tokens, width) with zeros in padding; all that an expert got belongs to the batch's only text."""
+    """(texts, tokens, width); all that an expert got belongs to the batch's only text."""
     if values.numel() != mask.numel() * values.shape[-1]:
         return values.reshape(1, -1, values.shape[-1])
-    shaped = values.reshape(*mask.shape, values.shape[-1])
-    return shaped if bool(mask.all()) else shaped.masked_fill(mask[..., None] == 0, 0.0)
+    return values.reshape(*mask.shape, values.shape[-1])

@@ -12,9 +12,12 @@ the whitened gradients, up to a factor that is the same for all documents of a t
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution.building import FACTORS, Plan, Source, factors, projector, shard_path, write_shards
-from attribution.encoding import Encoding, encode, hamming_cosines, products
+from attribution.encoding import Encoding, products
 from attribution.kfac import Curvature
-from attribution.losses import Counted
+from attribution.losses import Target
 from attribution.shards import Shard
 from ellora_trust.artifacts import DESCRIPTION, Artifact, describe_model, read, read_description
 from ellora_trust.cachedir import replacing
@@ -64,13 +67,14 @@ class GradientIndex:
         folder: Where it lies.
         artifact: What it says of itself.
         plan: What decided its bytes.
+        projector: What makes rows of texts.
     """
 
     def __init__(self, folder: Path, artifact: Artifact, model: CodeModel, curvature: Curvature):
         self.folder, self.artifact = folder, artifact
         self.plan = Plan(**{**artifact.config["plan"], "parts": tuple(artifact.config["plan"]["parts"])})
         self._model, self._curvature = model, curvature
-        self._projector = projector(model, self.plan, curvature)
+        self.projector = projector(model, self.plan, curvature)
 
     def __len__(self) -> int:
         """Documents."""
@@ -118,7 +122,7 @@ class GradientIndex:
             raise InputError(f"{folder} holds a {artifact.kind}, not a {KIND}; give the right folder")
         artifact.check_model(model, force=force)
         fitted, tensors = read(folder / FACTORS, kind="gradient-factors")
-        return cls(folder, artifact, model, Curvature.restored(tensors, dict(fitted.config["curvature"]), model.device))
+        return cls(folder, artifact, model, Curvature.restored(tensors, dict(fitted.config["curvature"])))
 
     def extend(self, documents: Sequence[Source], *, progress: bool = False) -> GradientIndex:
         """Add documents in shards of their own and return the larger index; the factors stay as they are.
@@ -134,7 +138,7 @@ class GradientIndex:
         artifact = _describe(self._model, self.folder, self.plan, n_documents=n_documents, n_shards=n_shards)
         return GradientIndex(self.folder, artifact, self._model, self._curvature)
 
-    def scores(self, targets: Sequence[Counted], *, encoding: Encoding | None = None) -> NDArray[np.float32]:
+    def scores(self, targets: Sequence[Target], *, encoding: Encoding | None = None) -> NDArray[np.float32]:
         """Return the influence of every document on each target, (n_targets, n_documents).
 
         Args:
@@ -142,16 +146,26 @@ class GradientIndex:
             encoding: Which rows are read; int8 where there are any, if None.
         """
         encoding = encoding or self._closest
-        rows = self._rows(targets)[encoding]
-        parts = [
-            np.stack([products(dict(shard.stored[encoding]), row, encoding) for row in rows]) for shard in self._shards
-        ]
-        return np.concatenate(parts, axis=1)
+        return self.scan(self.rows(targets)[encoding], encoding)
 
-    def query(self, targets: Sequence[Counted], k: int = 10, *, opponents: bool = False) -> list[list[Hit]]:
+    def rows(self, targets: Sequence[Target]) -> dict[Encoding, NDArray[np.float32]]:
+        """Return the rows of targets as a query needs them, by encoding, (n_targets, width): the model's part."""
+        rows = self.projector.rows(targets)
+        return {kind: values.numpy() for kind, values in zip(self.plan.encodings, rows, strict=True)}
+
+    def scan(self, rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.float32]:
+        """Compare rows of targets with those of every document, (n_targets, n_documents); no model is needed."""
+
+        def score(shard: Shard) -> NDArray[np.float32]:
+            return np.stack([products(shard.stored[encoding], row, encoding) for row in rows])
+
+        with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter while it counts
+            return np.concatenate(list(pool.map(score, self._shards)), axis=1)
+
+    def query(self, targets: Sequence[Target], k: int = 10, *, opponents: bool = False) -> list[list[Hit]]:
         """Return the k documents of the highest influence on each target, best first.
 
-        Bits are counted over the whole corpus, then the best are compared again with the target's own floats.
+        Bits are counted over the whole corpus; where there are int8 rows, the best are compared again by them.
 
         Args:
             targets: From `attribution.losses`.
@@ -163,49 +177,50 @@ class GradientIndex:
         """
         if k < 1:
             raise InputError(f"k={k} is out of range; use at least 1")
-        side = -1.0 if opponents else 1.0
-        n_kept, rows = max(_CANDIDATES * k, _AT_LEAST), self._rows(targets)
-        kept: list[list[tuple[float, Hit]]] = [[] for _ in targets]
-        for shard in self._shards:
-            for number, found in enumerate(kept):
-                coarse = side * self._coarse(shard, {kind: rows[kind][number] for kind in rows})
-                best = np.sort(np.argpartition(-coarse, min(n_kept, len(coarse)) - 1)[:n_kept])
-                found += self._closer(shard, best, coarse[best], rows[self._closest][number])
-                found.sort(key=lambda pair: -pair[0])
-                del found[n_kept:]
-        ranked = [sorted((hit for _, hit in found), key=lambda hit: -side * hit.score) for found in kept]
-        return [hits[:k] for hits in ranked]
+        side, rows = -1.0 if opponents else 1.0, self.rows(targets)
+        first: Encoding = "bits" if self.plan.bits else "int8"
+        hits = []
+        for number, scores in enumerate(self.scan(rows[first], first)):
+            n_kept = min(max(_CANDIDATES * k, _AT_LEAST), len(scores))
+            best = np.argpartition(-side * scores, n_kept - 1)[:n_kept]
+            if first != self._closest:
+                scores = scores.copy()
+                scores[best] = self._closer(best, rows[self._closest][number])
+            ranked = best[np.argsort(-side * scores[best], kind="stable")][:k]
+            hits.append([self._hit(int(place), float(scores[place])) for place in ranked])
+        return hits
 
     @property
     def _closest(self) -> Encoding:
         return "int8" if self.plan.int8 else "bits"
-
-    def _rows(self, targets: Sequence[Counted]) -> dict[Encoding, NDArray[np.float32]]:
-        rows = self._projector.rows(targets)
-        return {kind: values.numpy() for kind, values in zip(self.plan.encodings, rows, strict=True)}
 
     @cached_property
     def _shards(self) -> list[Shard]:
         """Every shard, mapped and its checksum computed once; the rows stay on disk."""
         return [Shard.open(shard_path(self.folder, number)) for number in range(int(self.artifact.data["n_shards"]))]
 
-    def _coarse(self, shard: Shard, rows: Mapping[Encoding, NDArray[np.float32]]) -> NDArray[np.float32]:
-        if "bits" not in rows:
-            return products(dict(shard.stored["int8"]), rows["int8"], "int8")
-        stored = shard.stored["bits"]
-        return hamming_cosines(stored["codes"], encode(rows["bits"][None], "bits")["codes"][0]) * stored["norms"]
-
-    def _closer(
-        self, shard: Shard, best: NDArray[np.intp], coarse: NDArray[np.float32], row: NDArray[np.float32]
-    ) -> list[tuple[float, Hit]]:
-        stored = {name: values[best] for name, values in shard.stored[self._closest].items()}
-        scores = products(stored, row, self._closest)
-        found = []
-        for place, first, score in zip(best, coarse, scores, strict=True):
-            record = shard.records[place]
-            sign: Literal["proponent", "opponent"] = "proponent" if score > 0 else "opponent"
-            found.append((float(first), Hit(record["id"], float(score), sign, record["columns"])))
+    def _closer(self, places: NDArray[np.intp], row: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of some documents by the rows that tell more."""
+        found = np.empty(len(places), np.float32)
+        for number, place in enumerate(places):
+            shard, within = self._found(int(place))
+            stored = {name: values[within : within + 1] for name, values in shard.stored[self._closest].items()}
+            found[number] = products(stored, row, self._closest)[0]
         return found
+
+    def _hit(self, place: int, score: float) -> Hit:
+        shard, within = self._found(place)
+        record = shard.records[within]
+        return Hit(record["id"], score, "proponent" if score > 0 else "opponent", record["columns"])
+
+    def _found(self, place: int) -> tuple[Shard, int]:
+        """The shard of a document and its row there."""
+        number = bisect_right(self._starts, place) - 1
+        return self._shards[number], place - self._starts[number]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(len(shard.records) for shard in self._shards)][:-1]
 
 
 def _describe(model: CodeModel, folder: Path, plan: Plan, *, n_documents: int, n_shards: int) -> Artifact:

@@ -1,17 +1,18 @@
-"""Whitening by K-FAC: gradients in the coordinates in which the Fisher information is the identity.
+"""Whitening by K-FAC: gradients in coordinates in which the Fisher information is the identity.
 
 A dot product of two gradients says little: a few directions that every text shares outweigh the rest. Influence is
 g^T (F + damping)^-1 g'. K-FAC takes F of a layer for A (x) G, with A = E[a a^T] over its inputs and G = E[g g^T] over
-the gradients to its outputs, so in the eigenbases of A and G whitening is one division a number:
+the gradients to its outputs, so either side of a token's gradient is whitened alone:
 
     curvature = Curvature.fit(model, layers, sample)    # a tenth of the corpus or less
-    a, g = curvature.rotate(layer, a, g); curvature.scale(layer)
+    curvature.whiten(layer.name, "in")                  # columns that inputs are multiplied by
 
-The dot product of two whitened gradients equals g^T (A (x) G + damping I)^-1 g' exactly. A side wider than `widest`
-(a head's vocabulary) has only the diagonal of its factor, in the given coordinates.
+The dot product of two whitened gradients equals g^T ((A + damping) (x) (G + damping))^-1 g'. A side wider than `widest`
+(a head's vocabulary) has only the diagonal of its factor.
 
-Source: Martens & Grosse 2015, arXiv:1503.05671; Grosse et al. 2023, arXiv:2308.03296, whose damping, a tenth of the
-mean eigenvalue of a layer, is the default. Departure: no second pass for EK-FAC's eigenvalues.
+Source: Martens & Grosse 2015, arXiv:1503.05671, whose section 6.3 damps the two sides apart; Grosse et al. 2023,
+arXiv:2308.03296, for influence and for the default, a tenth of the mean eigenvalue of a layer. Departure: no second
+pass for EK-FAC's eigenvalues.
 """
 
 from __future__ import annotations
@@ -32,37 +33,10 @@ from ellora_trust.progress import Progress
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
+Moments = dict[str, tuple[Tensor, Tensor]]
 DAMPING = 0.1
-# Widest side with a full factor. Its eigenvectors take 64 MB and its decomposition seconds; SmolLM2's vocabulary of
-# 49,152 would take 9.7 GB.
+# Widest side with a full factor, which takes 64 MB; SmolLM2's vocabulary of 49,152 would take 9.7 GB.
 WIDEST = 4096
-
-
-@dataclass(frozen=True)
-class Side:
-    """The factor of one side of a layer, in its eigenbasis.
-
-    Attributes:
-        values: Eigenvalues, or the diagonal, (width,).
-        vectors: Eigenvectors as columns, (width, width); None where only the diagonal is known.
-    """
-
-    values: Tensor
-    vectors: Tensor | None = None
-
-    @classmethod
-    def of(cls, moment: Tensor) -> Side:
-        """Decompose a second moment, (width, width), or take a diagonal, (width,)."""
-        if moment.dim() == 1:
-            return cls(moment.float())
-        values, vectors = torch.linalg.eigh(moment.double())
-        # The sign of an eigenvector is arbitrary and differs between libraries: its largest entry is made positive.
-        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        return cls(values.clamp_min(0).float(), (vectors * largest.sign()).float())
-
-    def rotate(self, rows: Tensor) -> Tensor:
-        """Return rows, (..., width), in the eigenbasis."""
-        return rows if self.vectors is None else rows @ self.vectors
 
 
 @dataclass(frozen=True)
@@ -70,13 +44,14 @@ class Curvature:
     """How gradients are whitened.
 
     Attributes:
-        sides: Layer name to its input's and its output's factor; empty: gradients stay as they are.
-        damping: Added to the eigenvalues, as a share of their mean in the layer, > 0.
+        moments: Layer name to E[a a^T], (d_in, d_in), and E[g g^T], (d_out, d_out), or to the diagonal of one; empty:
+            gradients stay as they are.
+        damping: As a share of a layer's mean eigenvalue, > 0; each side gets its square root, as a share of its own.
         labels: `true`: the texts' own tokens (the empirical Fisher); `sampled`: drawn from the model's distribution.
         n_tokens: Tokens it was fitted on.
     """
 
-    sides: dict[str, tuple[Side, Side]] = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
     damping: float = DAMPING
     labels: Labels = "true"
     n_tokens: int = 0
@@ -112,62 +87,68 @@ class Curvature:
             InputError: No text, a damping that is not above zero, or unknown labels.
         """
         _check(texts, damping, labels)
-        moments = _Moments(widest)
+        moments = _Sums(widest)
         _, pieces = split(texts, model.max_length)
         generator = torch.Generator().manual_seed(seed) if labels == "sampled" else None
         with Progress(len(pieces), "fitting factors", enabled=progress) as bar:
             for numbers in batches(layers, pieces, token_budget):
                 batch = [pieces[number] for number in numbers]
-                visit_gradients(model, layers, batch, moments.add, sample=generator)
+                visit_gradients(model, layers, batch, moments.add, sample=generator, zero_padding=True)
                 bar.advance(len(batch))
         n_tokens = sum(len(piece.ids) for piece in pieces)
-        return cls({layer.name: moments.sides(layer, n_tokens) for layer in layers}, damping, labels, n_tokens)
+        return cls({layer.name: moments.of(layer, n_tokens) for layer in layers}, damping, labels, n_tokens)
 
-    def rotate(self, layer: Layer, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs, (..., d_in), and gradients, (..., d_out), in the eigenbases."""
-        if not self.sides:
-            return a, g
-        inner, outer = self.sides[layer.name]
-        return inner.rotate(a), outer.rotate(g)
-
-    def scale(self, layer: Layer) -> Tensor | None:
-        """Return what a rotated gradient is multiplied by, (d_out, d_in): (eigenvalue + damping)^-1/2; None for 1."""
-        if not self.sides:
+    def diagonal(self, name: str, side: str) -> Tensor | None:
+        """Return what a side of which only the diagonal is known is multiplied by, (width,); None for a full factor."""
+        moment = self.moments[name][side == "out"]
+        if moment.dim() > 1:
             return None
-        inner, outer = self.sides[layer.name]
-        mean = inner.values.mean() * outer.values.mean()
-        values = outer.values[:, None] * inner.values
-        # A layer that never got a gradient has nothing to whiten.
-        return (values + self.damping * mean).clamp_min(torch.finfo(torch.float32).tiny).rsqrt() * (mean > 0)
+        damping = self._damping(moment)
+        return (moment + damping).rsqrt() if damping else torch.zeros_like(moment)
+
+    def whiten(self, name: str, side: str, basis: Tensor | None = None) -> Tensor:
+        """Return the columns that rows of a side with a full factor are multiplied by.
+
+        Args:
+            name: Of the layer.
+            side: "in" for inputs, "out" for gradients to outputs.
+            basis: Columns to project on, (width, n).
+
+        Returns:
+            Whitening alone, (width, width), or whitening and projection, (width, n).
+        """
+        moment = self.moments[name][side == "out"].double()
+        basis = torch.eye(len(moment)) if basis is None else basis
+        damping = self._damping(moment.diagonal())
+        if not damping:  # a layer that never got a gradient has nothing to whiten
+            return torch.zeros_like(basis)
+        # Any root of the inverse gives the same dot products; Cholesky's takes a tenth of the time of eigenvectors.
+        lower = torch.linalg.cholesky(moment + damping * torch.eye(len(moment), dtype=moment.dtype))
+        return torch.linalg.solve_triangular(lower.T, basis.double(), upper=True).float()
+
+    def _damping(self, diagonal: Tensor) -> float:
+        return self.damping**0.5 * float(diagonal.mean())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as named tensors, for safetensors."""
-        found = {}
-        for name, sides in self.sides.items():
-            for which, side in zip(("in", "out"), sides, strict=True):
-                found[f"{name}|{which}|values"] = side.values.cpu()
-                if side.vectors is not None:
-                    found[f"{name}|{which}|vectors"] = side.vectors.cpu()
-        return found
+        return {
+            f"{name}|{side}": moment
+            for name, both in self.moments.items()
+            for side, moment in zip(("in", "out"), both, strict=True)
+        }
 
     def described(self) -> dict[str, Any]:
         """Return the rest, for JSON."""
         return {"damping": self.damping, "labels": self.labels, "n_tokens": self.n_tokens}
 
     @classmethod
-    def restored(cls, tensors: dict[str, Tensor], described: dict[str, Any], device: torch.device) -> Curvature:
+    def restored(cls, tensors: dict[str, Tensor], described: dict[str, Any]) -> Curvature:
         """Put together what `tensors` and `described` gave."""
         names = dict.fromkeys(name.split("|")[0] for name in tensors)
-
-        def side(name: str, which: str) -> Side:
-            vectors = tensors.get(f"{name}|{which}|vectors")
-            values = tensors[f"{name}|{which}|values"].to(device)
-            return Side(values, None if vectors is None else vectors.to(device))
-
-        return cls({name: (side(name, "in"), side(name, "out")) for name in names}, **described)
+        return cls({name: (tensors[f"{name}|in"], tensors[f"{name}|out"]) for name in names}, **described)
 
 
-class _Moments:
+class _Sums:
     """Sums of a a^T and g g^T, or of their diagonals."""
 
     def __init__(self, widest: int):
@@ -176,7 +157,6 @@ class _Moments:
         self.routed: dict[str, int] = {}  # tokens that an expert got, whose batches have no padding
 
     def add(self, layer: Layer, a: Tensor, g: Tensor) -> None:
-        # Padding is zero in both and adds nothing.
         both = self._moment(a.flatten(0, 1)), self._moment(g.flatten(0, 1))
         if layer.name in self.sums:
             for total, one in zip(self.sums[layer.name], both, strict=True):
@@ -188,11 +168,11 @@ class _Moments:
     def _moment(self, rows: Tensor) -> Tensor:
         return rows.T @ rows if rows.shape[1] <= self.widest else rows.square().sum(0)
 
-    def sides(self, layer: Layer, n_tokens: int) -> tuple[Side, Side]:
+    def of(self, layer: Layer, n_tokens: int) -> tuple[Tensor, Tensor]:
         if layer.name not in self.sums:
-            return Side(torch.zeros(layer.d_in)), Side(torch.zeros(layer.d_out))
+            return torch.zeros(layer.d_in), torch.zeros(layer.d_out)
         n = self.routed[layer.name] if layer.routed else n_tokens
-        inner, outer = (Side.of(total / max(n, 1)) for total in self.sums[layer.name])
+        inner, outer = (total.cpu() / max(n, 1) for total in self.sums[layer.name])
         return inner, outer
 
 

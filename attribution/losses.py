@@ -3,6 +3,7 @@
     whole(model, text)                              # every token but the first
     answer(model, prompt, "\\n    return a + b\\n")  # the answer's tokens only
     spans(model, text, [(20, 28)])                  # the tokens that hold these characters
+    contrast(model, prompt, answer, foil)           # why this answer rather than that one, where they differ
 
 The loss is the SUM over the counted tokens of -log p, in nats, not their mean: so the gradients of the pieces of a long
 text add up to that of the text. What compares texts of different length normalises later.
@@ -48,6 +49,27 @@ class Counted:
             piece = Counted(self.ids[start : start + longest], self.weights[start : start + longest])
             if piece.n_counted:
                 yield piece
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The loss of what was said minus the loss of what was not.
+
+    Attributes:
+        said: Counts for.
+        foil: Counts against.
+    """
+
+    said: Counted
+    foil: Counted
+
+    def pieces(self, longest: int) -> Iterator[Counted]:
+        """Yield the pieces of both, those of the foil with negative weights."""
+        yield from self.said.pieces(longest)
+        yield from Counted(self.foil.ids, tuple(-weight for weight in self.foil.weights)).pieces(longest)
+
+
+Target = Counted | Contrast
 
 
 def whole(model: CodeModel, text: str, *, end: bool = True, name: str = "text") -> Counted:
@@ -98,6 +120,45 @@ def spans(model: CodeModel, text: str, ranges: Sequence[tuple[int, int]], *, nam
         for token in tokens.tokens_of(start, end):
             weights[token] = 1.0
     return _checked(tokens.ids, weights, name)
+
+
+def contrast(model: CodeModel, prompt: str, answer: str, foil: str) -> Contrast:
+    """Ask what made a model write an answer rather than another: the tokens in which the two differ.
+
+    A model that is sure of its answer has hardly a gradient there, and the other tokens of the answer outweigh it. The
+    answer that it did not give has a large one, and what read that answer is left when the two are subtracted.
+
+    Args:
+        model: Whose tokenizer reads them.
+        prompt: What the model was asked.
+        answer: What it said.
+        foil: What it did not say.
+
+    Raises:
+        InputError: The two are the same.
+    """
+    if answer == foil:
+        raise InputError("the answer and the foil are the same text; give an answer that was not given")
+    said, other = differing(answer, foil)
+    both = [
+        spans(model, prompt + text, [(len(prompt) + start, len(prompt) + end)], name=name)
+        for text, (start, end), name in ((answer, said, "answer"), (foil, other, "foil"))
+    ]
+    return Contrast(*both)
+
+
+def differing(first: str, second: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the characters of each of two texts that lie between their common beginning and end, never none."""
+    shorter = min(len(first), len(second))
+    start = next((i for i in range(shorter) if first[i] != second[i]), shorter)
+    end = next((i for i in range(shorter - start) if first[-1 - i] != second[-1 - i]), shorter - start)
+
+    def span(text: str) -> tuple[int, int]:
+        # Where one text lacks what the other holds, the character that follows says so.
+        low = min(start, len(text) - 1)
+        return low, max(len(text) - end, low + 1)
+
+    return span(first), span(second)
 
 
 def _end(model: CodeModel, end: bool) -> list[int]:

@@ -27,7 +27,7 @@ from attribution.building import Source
 from attribution.evidence import z_sum
 from attribution.layers import find_layers
 from attribution.losses import answer, whole
-from benchmarks.attribution import plain
+from benchmarks.attribution_cost import plain
 from benchmarks.attribution_peers import bergson_tools, kronfluence_tools, own_tools
 from benchmarks.attribution_peers.tool import Make, Material, Scores, missing
 from benchmarks.paired import cell, interval, seconds

@@ -67,6 +67,10 @@ def query(
         typer.Option(help="Span that is asked about: pragma, call, annotation, 'definition(\"x\")[0]', or 20:28."),
     ] = None,
     language: Annotated[str, typer.Option(help="Of the code, for --about: python or c.")] = "python",
+    foil: Annotated[
+        str | None, typer.Option(help="Why not this answer? Finds best what carries a fault. @FILE reads a file.")
+    ] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="Also which line of each document taught it.")] = False,
     k: Annotated[int, typer.Option("-k", "--k", help="Documents to show.")] = 10,
     opponents: Annotated[bool, typer.Option("--opponents", help="What made it less likely instead.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Of an answer that the model is asked for.")] = 64,
@@ -86,7 +90,9 @@ def query(
     said = given(answer) if answer is not None else loaded.generate([text], max_new_tokens=max_new_tokens)[0].text
     span = chosen_span(text + said, about, language) if about else None
     side: Literal["proponents", "opponents"] = "opponents" if opponents else "proponents"
-    asked = library.ask(text, said, about=span, k=k, side=side)
+    instead = given(foil) if foil is not None else None
+    asked = library.ask(text, said, about=span, foil=instead, k=k, side=side)
+    asked = library.with_lines(asked) if lines else asked
     if out is not None:
         _write(asked, loaded.name, out)
     print_json(asked.to_dict()) if json else _render(asked, out)
@@ -136,7 +142,12 @@ def _render(asked: Asked, out: Path | None) -> None:
     print(f"{asked.prompt}▸{asked.answer}".rstrip() + "\n")
     if asked.about:
         print(f"asked about: {whole[slice(*asked.about)]!r}\n")
+    if asked.foil is not None:
+        print(f"rather than: {asked.foil.strip()}\n")
     print_table("", COLUMNS, [_row(hit) for hit in asked.hits])
+    for hit, text, scores in zip(asked.hits, asked.texts, asked.lines, strict=False):
+        best = max(range(len(scores)), key=scores.__getitem__)
+        print(f"{hit.document}: line {best + 1} most: {text.splitlines()[best].strip()}")
     print(f"of {asked.n_documents:,} documents; scores in standard deviations over them")
     if out is not None:
         print(f"open {out}")

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from attribution.gradients import per_text_gradients, visit_gradients
 from attribution.layers import coverage, find_layers
-from attribution.losses import Counted, answer, spans, whole
+from attribution.losses import Counted, answer, contrast, differing, spans, whole
 from ellora_trust import InputError
 from ellora_trust.model import CodeModel
 
@@ -127,6 +127,45 @@ def test_the_loss_is_the_sum_over_counted_tokens_and_splits_into_prompt_and_answ
     said = answer(tiny, text[:border], text[border:])
     (loss,) = visit_gradients(tiny, layers, [said], lambda layer, a, g: None).tolist()
     assert loss == pytest.approx(-tiny.score([text[:border]], [text[border:]])[0].sum, rel=1e-5)
+
+
+def test_a_contrast_is_the_gradient_of_what_was_said_minus_that_of_the_foil(tiny):
+    prompt, said, foil = "def f(x):\n    return ", "x + 1\n", "x - 1\n"
+    (a, b), (c, d) = differing(said, foil)
+    assert (said[a:b], foil[c:d]) == ("+", "-")
+    layers = find_layers(tiny)
+    found = per_text_gradients(tiny, layers, [contrast(tiny, prompt, said, foil)])
+    place = (len(prompt) + a, len(prompt) + b)
+    parts = per_text_gradients(tiny, layers, [spans(tiny, prompt + text, [place]) for text in (said, foil)])
+    for layer in layers:
+        assert_close(found[layer.name][0], parts[layer.name][0] - parts[layer.name][1])
+    with pytest.raises(InputError, match="the same text"):
+        contrast(tiny, prompt, said, said)
+
+
+def test_what_one_text_lacks_is_told_by_the_character_that_follows():
+    said, foil = "for\n    x", "for reduction(+:s)\n    x"
+    (a, b), (c, d) = differing(said, foil)
+    assert (said[a:b], foil[c:d]) == ("\n", " reduction(+:s)")
+    assert differing("ab", "abc") == ((1, 2), (2, 3))
+
+
+def test_inputs_are_zero_in_padding_where_that_is_asked(tiny):
+    texts = [whole(tiny, text) for text in TEXTS]
+    short = min(len(text.ids) for text in texts)
+    row = next(i for i, text in enumerate(texts) if len(text.ids) == short)
+    for asked in (True, False):
+        seen = []
+        visit_gradients(
+            tiny,
+            find_layers(tiny)[3:4],
+            texts,
+            lambda _, a, g, seen=seen: seen.append((a[row, short:], g[row, short:])),
+            zero_padding=asked,
+        )
+        inputs, gradients = seen[0]
+        assert bool(inputs.any()) is not asked
+        assert not gradients.any()
 
 
 def test_a_token_counts_when_it_holds_a_character_of_the_span(tiny):

@@ -94,11 +94,11 @@ def test_scores_follow_the_exact_dot_products(tiny, built, encoding):
     from attribution.rows import Projector
 
     index = built
-    layers = index._projector.layers
+    layers = index.projector.layers
     targets = [whole(tiny, text) for text in LINES]
     documents = [whole(tiny, source.text) for source in sources()]
-    exact = Projector(tiny, layers, index._curvature, widths=())
-    expected = exact.exact(targets) @ exact.exact(documents).T
+    exact = Projector(tiny, layers, index._curvature, projection=None)
+    expected = exact.numbers(targets) @ exact.numbers(documents).T
     found = index.scores(targets, encoding=encoding)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
 

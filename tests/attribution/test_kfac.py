@@ -39,24 +39,21 @@ def test_whitened_dot_products_are_the_dense_formula(tiny, texts, widest):
         inner, outer = moments(tiny, layer, texts)
         if layer.d_out > widest:
             outer = outer.diag().diag()
-        rows = Projector(tiny, [layer], curvature, widths=()).exact(texts).double()
+        damped = [side + 0.3**0.5 * side.diag().mean() * torch.eye(len(side)) for side in (inner, outer)]
+        rows = Projector(tiny, [layer], curvature, projection=None).numbers(texts).double()
         flat = plain[layer.name].double()
-        # (A (x) G) of a matrix M is G M A; small enough to write out only for the narrow layer.
-        damping = 0.3 * inner.diag().mean() * outer.diag().mean()
-        values_in, vectors_in = torch.linalg.eigh(inner)
-        values_out, vectors_out = torch.linalg.eigh(outer)
-        turned = (vectors_out.T @ flat @ vectors_in) / (values_out[:, None] * values_in + damping)
-        expected = torch.einsum("noi,moi->nm", flat, vectors_out @ turned @ vectors_in.T)
+        # (A (x) G) of a matrix M is G M A.
+        solved = torch.linalg.solve(damped[1], flat) @ torch.linalg.inv(damped[0])
+        expected = torch.einsum("noi,moi->nm", flat, solved)
         torch.testing.assert_close(rows @ rows.T, expected, rtol=2e-4, atol=1e-5 * float(expected.abs().max()))
         if layer.size <= 32 * 16:
-            dense = torch.kron(outer, inner) + damping * torch.eye(layer.size, dtype=torch.float64)
-            vectors = flat.flatten(1)
+            dense, vectors = torch.kron(damped[1], damped[0]), flat.flatten(1)
             torch.testing.assert_close(expected, vectors @ torch.linalg.solve(dense, vectors.T), rtol=1e-6, atol=1e-9)
 
 
-def test_without_curvature_rows_are_the_gradients(tiny, texts):
+def test_without_curvature_or_projection_rows_are_the_gradients(tiny, texts):
     layers = find_layers(tiny)
-    rows = Projector(tiny, layers, Curvature(), widths=()).exact(texts)
+    rows = Projector(tiny, layers, Curvature(), projection=None).numbers(texts)
     plain = per_text_gradients(tiny, layers, texts)
     torch.testing.assert_close(rows, torch.cat([plain[layer.name].flatten(1) for layer in layers], 1))
 
@@ -66,16 +63,27 @@ def test_factors_do_not_depend_on_the_batch(tiny, texts):
     one = Curvature.fit(tiny, layers, texts, token_budget=1)
     many = Curvature.fit(tiny, layers, texts[::-1])
     for layer in layers:
-        for first, second in zip(one.sides[layer.name], many.sides[layer.name], strict=True):
-            scale = float(first.values.max())
-            torch.testing.assert_close(first.values, second.values, rtol=1e-3, atol=1e-5 * scale)
+        for first, second in zip(one.moments[layer.name], many.moments[layer.name], strict=True):
+            torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5 * float(first.abs().max()))
+
+
+def test_a_layer_that_never_got_a_gradient_adds_nothing(tiny, texts):
+    layers = find_layers(tiny)
+    fitted = Curvature.fit(tiny, layers, texts)
+    dead = layers[0]
+    silent = tuple(torch.zeros_like(moment) for moment in fitted.moments[dead.name])
+    curvature = Curvature({**fitted.moments, dead.name: silent})
+    rows = Projector(tiny, layers, curvature).numbers(texts)
+    expected = Projector(tiny, layers[1:], fitted).numbers(texts)
+    assert not rows[:, : -expected.shape[1]].any()
+    torch.testing.assert_close(rows[:, -expected.shape[1] :], expected)
 
 
 def test_sampled_labels_are_seeded_and_differ_from_the_texts(tiny, texts):
     layers = find_layers(tiny, ["head"])
     first, again, other = (Curvature.fit(tiny, layers, texts, labels="sampled", seed=seed) for seed in (0, 0, 1))
     true = Curvature.fit(tiny, layers, texts)
-    values = [one.sides["lm_head"][1].values for one in (first, again, other, true)]
+    values = [one.moments["lm_head"][1] for one in (first, again, other, true)]
     torch.testing.assert_close(values[0], values[1], rtol=0, atol=0)
     assert not np.allclose(values[0], values[2], rtol=1e-3)
     assert not np.allclose(values[0], values[3], rtol=1e-3)
@@ -84,7 +92,7 @@ def test_sampled_labels_are_seeded_and_differ_from_the_texts(tiny, texts):
 def test_factors_come_back_from_their_tensors(tiny, texts):
     layers = find_layers(tiny)
     curvature = Curvature.fit(tiny, layers, texts)
-    again = Curvature.restored(curvature.tensors(), curvature.described(), torch.device("cpu"))
+    again = Curvature.restored(curvature.tensors(), curvature.described())
     one, two = (Projector(tiny, layers, which, widths=[64]).rows(texts)[0] for which in (curvature, again))
     torch.testing.assert_close(one, two, rtol=0, atol=0)
 

@@ -1,4 +1,4 @@
-"""Sketches: dot products right on average, near enough once, the same everywhere and for every batch."""
+"""Projections and sketches: dot products right on average, near enough once, the same everywhere and in every batch."""
 
 from __future__ import annotations
 
@@ -7,49 +7,81 @@ import pytest
 import torch
 from torch import nn
 
+from attribution.gradients import per_text_gradients
 from attribution.kfac import Curvature
 from attribution.layers import Layer, find_layers
 from attribution.losses import whole
+from attribution.projection import Projection, draws
 from attribution.rows import Projector
 from attribution.sketch import Sketch
 from ellora_trust import InputError
 
 LAYERS = [Layer("first", nn.Identity(), 12, 10, "body"), Layer("second", nn.Identity(), 5, 30, "head")]
 # Of seed 7 and the first layer.
-SIGNS, SHIFTS = "--++++-++++--++-+-++-+", [9, 11, 43]
+SHIFTS = [9, 11, 43]
+DRAWN = [3323153044250508774, 10614408112263655110]
+COLUMNS = [0.017342, 0.494813, -0.185475]
 TEXTS = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]
+OWNERS = torch.tensor([0, 1])
 
 
-def sketched(vectors: dict[str, torch.Tensor], width: int, seed: int) -> torch.Tensor:
-    sketch = Sketch(width, seed)
-    rows = torch.zeros(len(vectors["first"]), width)
+def sketched(vectors: dict[str, torch.Tensor], width: int, seed: int, kept: int) -> torch.Tensor:
+    """Both rows of two gradients, (2, d_out, d_in) by layer, each given as one token with many entries."""
+    sketch, rows = Sketch(width, seed), torch.zeros(2, width)
     for layer in LAYERS:
-        inner, outer = sketch.signs(layer)
-        signed = vectors[layer.name] * outer[:, None] * inner
-        sketch.add(rows, layer, signed.flatten(1))
+        making = Projection.of(layer, Curvature(), width=kept, seed=seed)
+        turned = making.inner(making.outer(vectors[layer.name].transpose(1, 2)).transpose(1, 2))
+        sketch.add(rows, OWNERS, layer, turned.flatten(1))
     return rows
 
 
-@pytest.mark.parametrize("width", [7, 64, 512])
-def test_dot_products_are_unbiased_over_seeds_with_the_variance_of_a_count_sketch(width):
+@pytest.mark.parametrize(("width", "kept"), [(64, 4), (512, 4), (64, 64)])
+def test_dot_products_are_unbiased_over_seeds(width, kept):
     rng = torch.Generator().manual_seed(0)
     vectors = {layer.name: torch.randn(2, layer.d_out, layer.d_in, generator=rng) for layer in LAYERS}
+    for one in vectors.values():
+        one[1] += 0.5 * one[0]
     flat = torch.cat([vectors[layer.name].flatten(1) for layer in LAYERS], 1)
     true = float(flat[0] @ flat[1])
     found = []
-    for seed in range(1500):
-        rows = sketched(vectors, width, seed)
+    for seed in range(800):
+        rows = sketched(vectors, width, seed, kept)
         found.append(float(rows[0] @ rows[1]))
-    expected = float(np.sqrt((flat[0].square().sum() * flat[1].square().sum() + true**2) / width))
     assert abs(np.mean(found) - true) < 4 * np.std(found) / np.sqrt(len(found))
-    assert np.std(found) < 1.3 * expected
+    assert true > 8 * np.std(found) / np.sqrt(len(found))  # what a sketch of the wrong thing would not show
 
 
-def test_a_sketch_as_wide_as_it_can_be_loses_nothing():
-    vectors = {layer.name: torch.zeros(1, layer.d_out, layer.d_in) for layer in LAYERS}
-    vectors["first"][0, 3, 4] = 2.0
-    rows = sketched(vectors, 1024, 0)
-    assert rows.abs().sum() == 2.0
+def test_a_wider_projection_is_closer():
+    rng = torch.Generator().manual_seed(1)
+    vectors = {layer.name: torch.randn(2, layer.d_out, layer.d_in, generator=rng) for layer in LAYERS}
+    spread = [
+        np.std([float(rows[0] @ rows[1]) for rows in (sketched(vectors, 4096, seed, kept) for seed in range(300))])
+        for kept in (2, 4, 8)
+    ]
+    assert spread[0] > 1.2 * spread[1] > 1.44 * spread[2]
+
+
+def test_a_projection_as_wide_as_a_side_loses_nothing():
+    vectors = torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
+    making = Projection.of(LAYERS[0], Curvature(), width=64, seed=0)
+    turned = making.inner(vectors)
+    assert making.shape == (10, 12)
+    assert not torch.allclose(turned.abs(), vectors.abs(), atol=0.1)
+    torch.testing.assert_close(turned @ turned.T, vectors @ vectors.T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_hashed_vocabulary_keeps_lengths_on_average():
+    layer = Layer("head", nn.Identity(), 6, 40, "head")
+    curvature = Curvature({"head": (torch.eye(6), torch.full((40,), 2.0))}, damping=1e-6)
+    rows = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+    found = []
+    for seed in range(600):
+        making = Projection.of(layer, curvature, width=3, seed=seed)
+        folded = making.outer(rows)
+        assert folded.shape == (2, 12)
+        found.append(float(folded[0] @ folded[1]))
+    expected = float(rows[0] @ rows[1]) / (2.0 + 1e-3 * 2.0)
+    assert abs(np.mean(found) - expected) < 4 * np.std(found) / np.sqrt(len(found))
 
 
 def test_rows_do_not_depend_on_batch_or_order(tiny):
@@ -60,24 +92,23 @@ def test_rows_do_not_depend_on_batch_or_order(tiny):
         torch.testing.assert_close(first, second.flip(0), rtol=1e-4, atol=1e-5 * float(first.abs().max()))
 
 
-def test_sketched_rows_are_the_sketch_of_the_exact_ones(tiny):
+def test_rows_are_the_sketch_of_projected_whitened_gradients(tiny):
     layers, texts = find_layers(tiny), [whole(tiny, text) for text in TEXTS]
     curvature = Curvature.fit(tiny, layers, texts)
-    exact = Projector(tiny, layers, curvature, widths=()).exact(texts)
-    (rows,) = Projector(tiny, layers, curvature, widths=[128], seed=3).rows(texts)
-    sketch, start, expected = Sketch(128, 3), 0, torch.zeros(len(texts), 128)
+    (rows,) = Projector(tiny, layers, curvature, widths=[128], projection=8, seed=3).rows(texts)
+    gradients, expected = per_text_gradients(tiny, layers, texts), torch.zeros(len(texts), 128)
     for layer in layers:
-        inner, outer = sketch.signs(layer)
-        part = exact[:, start : start + layer.size].view(-1, layer.d_out, layer.d_in)
-        sketch.add(expected, layer, (part * outer[:, None] * inner).flatten(1))
-        start += layer.size
+        making = Projection.of(layer, curvature, width=8, seed=3)
+        small = making.inner(making.outer(gradients[layer.name].transpose(1, 2)).transpose(1, 2))
+        Sketch(128, 3).add(expected, torch.arange(len(texts)), layer, small.flatten(1))
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_signs_and_shifts_are_these_on_every_machine():
-    inner, outer = Sketch(50, 7).signs(LAYERS[0])
-    assert "".join("+" if s > 0 else "-" for s in [*inner, *outer]) == SIGNS
-    assert Sketch(50, 7).shifts(LAYERS[0]) == SHIFTS
+def test_what_is_drawn_is_this_on_every_machine():
+    assert Sketch(50, 7).shifts(LAYERS[0], LAYERS[0].size) == SHIFTS
+    assert draws("a key", 2).tolist() == DRAWN
+    making = Projection.of(LAYERS[0], Curvature(), width=3, seed=7)
+    np.testing.assert_allclose(making.inner(torch.eye(12))[0], COLUMNS, atol=1e-5)
 
 
 def test_a_sketch_without_buckets_is_refused():

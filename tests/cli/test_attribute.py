@@ -50,6 +50,23 @@ def test_a_folder_of_code_is_indexed_and_its_own_line_found(go, tmp_path: Path):
     assert first["lines"] == [1, 5]
 
 
+def test_the_fix_as_foil_leads_to_sums_without_reduction_and_their_pragma(go, built: Path, tmp_path: Path):
+    page, fixed = tmp_path / "page.html", BODY.replace("parallel for", "parallel for reduction(+:s)")
+    code, text, errors = go(
+        "attribute", "query", PROMPT, "--answer", BODY, "--foil", fixed, "--lines",
+        "--index", built, "-k", 3, "--out", page, "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    found = json.loads(text)
+    assert [len(scores) for scores in found["lines"]] == [len(text.splitlines()) for text in found["texts"]]
+    lines, scores = found["texts"][0].splitlines(), found["lines"][0]
+    assert lines[scores.index(max(scores))].strip() == "#pragma omp parallel for"
+    assert "the lines that taught it" in page.read_text()
+    assert "line" in go("attribute", "query", PROMPT, "--answer", BODY, "--foil", fixed, "--lines", "--index", built)[1]
+    code, _, errors = go("attribute", "query", PROMPT, "--answer", BODY, "--foil", BODY, "--index", built)
+    assert (code, "the same text" in errors) == (2, True)
+
+
 def test_a_pragma_is_asked_about_and_leads_to_the_sums_without_reduction(go, built: Path, tmp_path: Path):
     page = tmp_path / "page.html"
     code, text, errors = go(
