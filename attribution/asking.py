@@ -36,7 +36,7 @@ from ellora_trust.spans import select
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-WHERE = "corpus.json"
+WHERE, NGRAMS = "corpus.json", "ngrams.safetensors"
 _LICENCES = ("licence", "license", "licenses")
 _PATHS = ("path", "max_stars_repo_path")
 
@@ -80,7 +80,10 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(json.dumps(corpus.described()) + "\n", encoding="utf-8")
-    return GradientIndex.build(model, corpus, out, plan=plan, progress=progress)
+    index = GradientIndex.build(model, corpus, out, plan=plan, progress=progress)
+    if not (out / NGRAMS).exists():
+        NgramIndex(model.tokenizer).fit([one.text for one in corpus]).save(out / NGRAMS)
+    return index
 
 
 class Library:
@@ -175,7 +178,7 @@ class Library:
 
     @cached_property
     def _ngrams(self) -> NgramIndex:
-        return NgramIndex(self._model.tokenizer).fit([one.text for one in self.corpus])
+        return NgramIndex.load(self.index.folder / NGRAMS, self._model.tokenizer)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

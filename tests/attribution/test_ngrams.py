@@ -110,6 +110,18 @@ def test_no_queries_no_documents_and_empty_texts_score_zero(tokenizer, tiny):
     assert (NgramIndex(tokenizer).fit([""]).coverage(["z"]) == 0).all()
 
 
+def test_what_was_fitted_comes_back_from_its_file(tokenizer, tmp_path):
+    index = NgramIndex(tokenizer).fit(TEXTS)
+    index.save(tmp_path / "ngrams.safetensors")
+    again = NgramIndex.load(tmp_path / "ngrams.safetensors", tokenizer)
+    queries = [TEXTS[0] + TEXTS[1], "for i in x:\n"]
+    np.testing.assert_array_equal(again.score(queries), index.score(queries))
+    np.testing.assert_array_equal(again.coverage(queries), index.coverage(queries))
+    (tmp_path / "ngrams.safetensors").write_bytes(b"{}")
+    with pytest.raises(InputError, match="damaged or missing"):
+        NgramIndex.load(tmp_path / "ngrams.safetensors", tokenizer)
+
+
 def test_bad_input_is_named(tokenizer):
     with pytest.raises(InputError, match="n=0"):
         NgramIndex(tokenizer, 0)
