@@ -1,6 +1,6 @@
 """What a step of each objective costs, as a multiple of a plain fine-tuning step of the same batch, in one run.
 
-    python benchmarks/unlearning_cost.py                                     # all objectives on the testbed, with effect
+    python benchmarks/unlearning_cost.py                               # all objectives on the testbed, with effect
     python benchmarks/unlearning_cost.py --model smollm2 --objectives replace,ga --where all lora:16+
 
 FLOPs and bytes are counted, wall time is measured. Each objective also makes an edit of the testbed's plant P1 with one

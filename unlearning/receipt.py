@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 _TIMED = 3
+_LONG = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Cost:
     Attributes:
         flops: Floating-point operations of matrix products and attention.
         peak_bytes: Most memory allocated at once during the step, beyond what was allocated before it.
-        seconds: Median wall time of `_TIMED` steps.
+        seconds: Median wall time of `_TIMED` steps, or of one long one.
     """
 
     flops: int
@@ -37,18 +38,23 @@ class Cost:
     seconds: float
 
 
-def cost(step: Callable[[], None], *, timed: int = _TIMED) -> Cost:
-    """Run a step that leaves no gradients behind, and return what it costs."""
-    step()  # allocations and kernels of the first call are no part of any other
-    seconds = []
-    for _ in range(timed):
-        began = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - began)
+def cost(step: Callable[[], None]) -> Cost:
+    """Run a step that leaves no gradients behind a few times, and return what it costs."""
+    seconds = [_seconds(step)]
+    # Allocations and kernels of a first call spoil short times; long ones are not worth repeating.
+    if seconds[0] < _LONG:
+        seconds = [_seconds(step) for _ in range(_TIMED)]
     counter = FlopCounterMode(display=False)
     with counter:
         step()
+    # Not in the same step: the counter's hooks hold tensors for longer than they are needed.
     return Cost(int(counter.get_total_flops()), _peak(step), median(seconds))
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
 
 
 def receipt(edit: Cost, plain: Cost, *, edit_bytes: int, plain_bytes: int) -> dict[str, float]:
