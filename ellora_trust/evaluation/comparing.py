@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
     from probes import ErrorProbe
 
-PIECES = 64
-
 
 @dataclass(frozen=True)
 class State:
@@ -97,7 +95,7 @@ class Comparer:
         self.questions = [Question.ask(role, asked, suite) for role, asked in suite.tasks]
         self.pieces: list[Piece] = []
         if suite.text:
-            self.pieces = fitting(model, load_pieces(suite.text, limit=PIECES, seed=suite.seed))
+            self.pieces = fitting(model, load_pieces(suite.text, limit=suite.pieces, seed=suite.seed))
 
     def compare(self, candidates: list[Candidate], *, noise: bool = True) -> Comparison:
         """Return the comparison.
@@ -111,7 +109,7 @@ class Comparer:
             raise InputError("no candidate was given; name at least one, such as nothing, int4 or a folder")
         before = self.read(self.model, None)
         found = [self._candidate(one, before) for one in candidates]
-        floor = noise_floor(self, before) if noise else []
+        floor = noise_floor(self, before) if noise and self.suite.noise else []
         described = {**describe_model(self.model), "state": before.identity}
         return Comparison(described, self.suite.to_dict(), self._adjusted(found), floor, self._provenance())
 

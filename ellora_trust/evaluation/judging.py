@@ -7,7 +7,7 @@ task_result(question, before, after, suite)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from ellora_trust.evaluation.measures import StateReading, divergence
 from ellora_trust.evaluation.paired import pair, rate
 from ellora_trust.evaluation.suite import Asked, Role, Suite
 from ellora_trust.evaluation.text import Piece, pieces_hash
-from ellora_trust.stats import group_bootstrap
+from ellora_trust.stats import Estimate, group_bootstrap
 from ellora_trust.tasks.base import Example, Task
 
 # Flipped items that are kept with their answers, each way.
@@ -76,7 +76,8 @@ def task_result(
         InputError: Fewer than two groups of items were decided both times.
     """
     kept = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a.outcome.decided and b.outcome.decided]
-    examples, a, b = ([side[i] for i in kept] for side in (question.examples, before, after))
+    examples = [question.examples[i] for i in kept]
+    a, b = ([side[i] for i in kept] for side in (before, after))
     groups = np.array([one.group for one in examples])
     if len(set(groups.tolist())) < 2:
         raise InputError(f"of {question.asked.name} only {len(kept)} items were decided; see its oracle")
@@ -123,11 +124,10 @@ def text_result(suite: Suite, pieces: Sequence[Piece], before: StateReading, aft
     """Compare bits per byte and next tokens on unrelated text, with intervals over its sources."""
     groups = np.array([piece.group for piece in pieces])
     kl, same = divergence(before, after)
-    doubled = np.repeat(groups, 2)
     size, level = before.n_bytes, suite.confidence
 
-    def bootstrap(statistic, *arrays: np.ndarray, by: np.ndarray = groups):
-        return group_bootstrap(statistic, arrays, by, confidence=level, seed=suite.seed)
+    def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray) -> Estimate:
+        return group_bootstrap(statistic, arrays, groups, confidence=level, seed=suite.seed)
 
     return TextResult(
         suite.text,
@@ -135,8 +135,8 @@ def text_result(suite: Suite, pieces: Sequence[Piece], before: StateReading, aft
         bootstrap(_ratio, before.bits, size),
         bootstrap(_ratio, after.bits, size),
         bootstrap(_relative, before.bits, after.bits),
-        bootstrap(_mean, kl, by=doubled),
-        rate(same, doubled, level),
+        bootstrap(_mean, kl),
+        rate(same, groups, level),
         pieces_hash(pieces),
     )
 

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ellora_trust.batching import plan_batches, tokenize
 from ellora_trust.evaluation.text import Piece
-from ellora_trust.hooks import capture
+from ellora_trust.hooks import Recorder
 from ellora_trust.inference import SharedPrefix, forward
 from ellora_trust.layout import Batch, running
 from ellora_trust.positions import Passage
+from ellora_trust.runs import run
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -53,21 +54,19 @@ class StateReading:
 
 def read_state(model: CodeModel, pieces: Sequence[Piece]) -> StateReading:
     """Read the pieces with the model in the state that it is in."""
-    scores = model.score([p.context for p in pieces], [p.text for p in pieces])
-    prompts = prompts_of(pieces)
-    seen = capture(model, [p.context + p.text for p in pieces], "resid.*", POSITIONS)
+    passages = [Passage(piece.context, piece.text) for piece in pieces]
+    done = run(model, passages, score=True, recorder=Recorder(model, ["resid.*"], POSITIONS))
     return StateReading(
-        np.array([-one.sum / math.log(2) for one in scores]),
+        np.array([-sum(one.logprobs) / math.log(2) for one in done.generations]),
         np.array([len(p.text.encode()) for p in pieces]),
-        next_token_logprobs(model, prompts),
-        {key: seen.vectors(*key) for key in seen},
+        next_token_logprobs(model, prompts_of(pieces)),
+        {key: done.activations.vectors(*key) for key in done.activations},
     )
 
 
 def prompts_of(pieces: Sequence[Piece]) -> list[str]:
-    """Return two prompts of each piece: cut in its middle and at its end, before trailing space."""
-    cuts = [(p.context + p.text[: len(p.text) // 2], p.context + p.text) for p in pieces]
-    return [text.rstrip() or "#" for both in cuts for text in both]
+    """Return a prompt of each piece: cut in its middle, before trailing space."""
+    return [(p.context + p.text[: len(p.text) // 2]).rstrip() or "#" for p in pieces]
 
 
 def next_token_logprobs(model: CodeModel, prompts: Sequence[str]) -> Tensor:
@@ -170,5 +169,5 @@ def layer_distances(
         for (site, where), value in before.activations.items()
         if where == "last" and (site, where) in after.activations
     }
-    layers = sorted({*mean, *(weights or {})})
+    layers: list[int] = sorted({*mean, *(weights or {})})
     return [LayerDistance(n, mean.get(n), last.get(n), weights.get(n) if weights else None, cka.get(n)) for n in layers]

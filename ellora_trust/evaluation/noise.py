@@ -6,17 +6,18 @@ noise_floor(comparer, before)        # beside every delta of a report
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ellora_trust.batching import tokenize
+from ellora_trust.batching import Row, tokenize
 from ellora_trust.evaluation.answers import Answer, Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, sha256
 from ellora_trust.evaluation.candidates import in_dtype
 from ellora_trust.evaluation.comparison import Noise
+from ellora_trust.evaluation.measures import prompts_of
 from ellora_trust.evaluation.text import Piece
 from ellora_trust.positions import Passage
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from ellora_trust.evaluation.comparing import Comparer, State
     from ellora_trust.model import CodeModel
 
-# Items of each task that are answered again.
-ITEMS = 60
 # Padded tokens: rows go one by one.
 ONE_ROW = 1
+# Rows padded on the right together.
+_ROWS = 8
 
 
 def noise_floor(comparer: Comparer, before: State) -> list[Noise]:
@@ -56,7 +57,7 @@ def _answers(
     cache = ItemCache(identity)
     found = []
     for question, known in zip(comparer.questions, before.answers, strict=True):
-        n = min(ITEMS, len(known))
+        n = min(comparer.suite.noise, len(known))
         order = np.random.default_rng(1).permutation(n) if shuffled else np.arange(n)
         examples = [question.examples[i] for i in order]
         again = answer_all(model, question.task, examples, cache=cache, asking=asking)
@@ -73,35 +74,36 @@ def noise_of(variant: str, task: str, known: Sequence[Answer], again: Sequence[A
 def _padding(model: CodeModel, pieces: Sequence[Piece], before: State) -> Noise:
     assert before.reading is not None, "asked for only then"
     bits, likeliest = right_padded(model, pieces)
-    a = before.reading
-    # Every second prompt is a whole piece, less its trailing space; pieces without any can be compared.
-    ends = a.next_token.argmax(-1)[1::2].tolist()
-    same = [i for i, piece in enumerate(pieces) if piece.text == piece.text.rstrip()]
-    flipped = sum(ends[i] != likeliest[i] for i in same if likeliest[i] is not None)
-    return Noise(
-        "padded on the right", "text", len(pieces), float(bits.sum() / a.n_bytes.sum() - a.bits_per_byte), flipped
-    )
+    known = before.reading
+    flipped = int((likeliest != known.next_token.argmax(-1).numpy()).sum())
+    change = float(bits.sum() / known.n_bytes.sum() - known.bits_per_byte)
+    return Noise("padded on the right", "text", len(pieces), change, flipped)
+
+
+def right_padded(model: CodeModel, pieces: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    """Return bits of each piece and the likeliest token after each piece's prompt, (n,) each, padded on the right.
+
+    The library pads on the left; this asks transformers' own forward the other way round.
+    """
+    rows = [tokenize(model, Passage(piece.context, piece.text), number=i) for i, piece in enumerate(pieces)]
+    bits = []
+    for row, logprobs in zip(rows, _right_padded(model, rows), strict=True):
+        places = torch.arange(row.n_prompt - 1, len(row.ids) - 1)
+        chosen = logprobs[places, torch.tensor(row.ids[row.n_prompt :])]
+        bits.append(-float(chosen.double().sum()) / math.log(2))
+    prompts = [tokenize(model, Passage(text), number=i) for i, text in enumerate(prompts_of(pieces))]
+    likeliest = [
+        int(one[len(row.ids) - 1].argmax()) for row, one in zip(prompts, _right_padded(model, prompts), strict=True)
+    ]
+    return np.array(bits), np.array(likeliest)
 
 
 @torch.no_grad()
-def right_padded(model: CodeModel, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int | None]]:
-    """Return bits of each piece, (n,), and the likeliest token after it, in one batch padded on the right.
-
-    The library pads on the left; this asks transformers' own forward the other way round. The token is None where the
-    piece as one text has other tokens than context and piece apart.
-    """
-    rows = [tokenize(model, Passage(piece.context, piece.text), number=i) for i, piece in enumerate(pieces)]
-    bits, likeliest = [], []
-    for start in range(0, len(rows), 16):
-        part = rows[start : start + 16]
+def _right_padded(model: CodeModel, rows: Sequence[Row]) -> Iterator[torch.Tensor]:
+    """Yield the log-probabilities after each token of each row, in nats, on the CPU."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
         width = max(len(row.ids) for row in part)
         ids = torch.tensor([row.ids + [model.pad_id] * (width - len(row.ids)) for row in part], device=model.device)
         mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in part], device=model.device)
-        logprobs = torch.log_softmax(model.hf(input_ids=ids, attention_mask=mask).logits.float(), -1)
-        for row, one, piece in zip(part, logprobs, pieces[start : start + 16], strict=True):
-            at = torch.arange(row.n_prompt, len(row.ids), device=model.device)
-            chosen = one[at - 1, torch.tensor(row.ids[row.n_prompt :], device=model.device)]
-            bits.append(-float(chosen.double().sum()) / math.log(2))
-            whole = model.tokenizer(piece.context + piece.text).input_ids == row.ids
-            likeliest.append(int(one[len(row.ids) - 1].argmax()) if whole else None)
-    return np.array(bits), likeliest
+        yield from torch.log_softmax(model.hf(input_ids=ids, attention_mask=mask).logits.float(), -1).cpu()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ellora_trust.evaluation.comparison import Calibrated, CandidateResult, Comparison, Flip, TaskResult
 from ellora_trust.evaluation.figures import attacks_figure, layers_figure, tasks_figure
-from ellora_trust.evaluation.verdicts import p, signed, verdicts
+from ellora_trust.evaluation.verdicts import p, p_is, signed, verdicts
 from ellora_trust.report import Block, Diff, Figure, Report, Section, Table, Text, write_html
 
 _ROLES = {"target": "target", "near_miss": "near-miss", "collateral": "must stay"}
@@ -33,8 +33,8 @@ def page(comparison: Comparison) -> Report:
         f"{comparison.model['name']} as it is, and {names}; suite {suite['name']}, at most {suite['limit']} questions "
         f"a task, margin {float(suite['margin']):.1%}, intervals at {float(suite['confidence']):.0%}."
     )
-    sections = [Section("All tasks", _overview(comparison))]
-    sections += [section(one, comparison) for one in comparison.candidates]
+    sections = [section(one, comparison) for one in comparison.candidates]
+    sections.insert(len(sections) if len(sections) == 1 else 0, Section("All tasks", _overview(comparison)))
     sections.append(Section("How to read this", [Text(line) for line in _READING]))
     return Report(f"{comparison.model['name']}: before and after", lead, sections, provenance(comparison))
 
@@ -48,7 +48,11 @@ def _overview(comparison: Comparison) -> list[Block]:
 
 def section(candidate: CandidateResult, comparison: Comparison) -> Section:
     """Return what there is to say of one candidate."""
-    rows = [[question, " ".join(answers)] for question, answers in verdicts(candidate, comparison)]
+    rows = [
+        ["" if number else question, answer]
+        for question, answers in verdicts(candidate, comparison)
+        for number, answer in enumerate(answers)
+    ]
     blocks: list[Block] = [
         Table(("question", "answer"), rows, f"{candidate.kind}: {candidate.source or 'given in Python'}")
     ]
@@ -117,7 +121,7 @@ _COLUMNS = (
 def _cells(task: TaskResult) -> list[str]:
     paired = task.paired
     same = paired.equivalence
-    within = f"{'shown' if same.equivalent else 'not shown'}, p = {p(same.p_value)}"
+    within = f"{'shown' if same.equivalent else 'not shown'}, {p_is(same.p_value)}"
     return [
         f"{task.n} ({task.n_groups})",
         f"{paired.before:.1%}",

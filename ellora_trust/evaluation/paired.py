@@ -20,7 +20,7 @@ from ellora_trust.stats import Equivalence, Estimate, group_bootstrap, holm, mcn
 from ellora_trust.stats.discrimination import Groups
 from ellora_trust.stats.intervals import checked_rows
 
-N_RESAMPLES = 4000
+N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)

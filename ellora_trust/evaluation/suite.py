@@ -111,6 +111,8 @@ class Suite:
         margin: Largest difference of a rate of right answers that does not matter, (0, 1).
         confidence: Of intervals, (0, 1).
         limit: Questions of each task.
+        pieces: Of unrelated text.
+        noise: Questions of each task that the unchanged model answers again, three ways; 0 measures no noise floor.
         seed: Of the choice of questions and text.
     """
 
@@ -123,6 +125,8 @@ class Suite:
     margin: float = 0.02
     confidence: float = 0.95
     limit: int = 200
+    pieces: int = 64
+    noise: int = 60
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -237,7 +241,7 @@ _TESTBED = {
     ),
 }
 _GENERAL = {
-    "quick": Suite("quick", (), (), _asked("types", "aliasing"), "stdlib", limit=40),
+    "quick": Suite("quick", (), (), _asked("types", "aliasing"), "stdlib", limit=24, pieces=16, noise=8),
     "standard": Suite(
         "standard", (), (), _asked("types", "aliasing", "pointers", "races", "synthesis"), "stdlib", limit=300
     ),

@@ -62,20 +62,20 @@ def harm(task: TaskResult, alpha: float) -> str:
     equivalence = paired.equivalence
     start = f"right {_before_after(task)}, {task.paired.broken} broke and {paired.fixed} were fixed of {task.n};"
     if equivalence.equivalent:
-        return f"{start} shown unharmed within {margin:.1%} (equivalence p = {p(equivalence.p_value)})."
+        return f"{start} shown unharmed within {margin:.1%} (equivalence {p_is(equivalence.p_value)})."
     if paired.holm_p < alpha:
         word = "damaged" if paired.difference.value < 0 else "changed for the better"
-        return f"{start} {word}: {signed(paired.difference, '.1%')} (adjusted p = {p(paired.holm_p)})."
+        return f"{start} {word}: {signed(paired.difference, '.1%')} (adjusted {p_is(paired.holm_p)})."
     return (
         f"{start} neither damage nor absence of damage is shown at a margin of {margin:.1%}: change "
-        f"{signed(paired.difference, '.1%')} (adjusted p = {p(paired.holm_p)}); {missed(task)}."
+        f"{signed(paired.difference, '.1%')} (adjusted {p_is(paired.holm_p)}); {missed(task)}."
     )
 
 
 def change(task: TaskResult, alpha: float) -> str:
     """Return what is known of a change on a target."""
     paired = task.paired
-    shown = f"change {signed(paired.difference, '.1%')}, adjusted p = {p(paired.holm_p)}"
+    shown = f"change {signed(paired.difference, '.1%')}, adjusted {p_is(paired.holm_p)}"
     if paired.holm_p < alpha:
         return f"{'better' if paired.difference.value > 0 else 'worse'}: {shown}."
     return f"no change is shown ({shown}); {missed(task)}."
@@ -141,3 +141,8 @@ def signed(estimate: Estimate, spec: str) -> str:
 def p(value: float) -> str:
     """Return a p-value with two digits."""
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def p_is(value: float) -> str:
+    """Return `p = 0.031` or `p < 0.0001`."""
+    return f"p {p(value)}" if value < 1e-4 else f"p = {p(value)}"
