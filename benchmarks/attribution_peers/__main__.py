@@ -75,9 +75,7 @@ def retraining(args: argparse.Namespace) -> None:
             if package and (reason := missing(package)):
                 refused[name] = reason
                 continue
-            tool = make(material, Path(folder))
-            tool.build()
-            found[name] = tool.n_bytes, tool.scores(material.targets)
+            found[name] = kept(args.keep, name, lambda make=make, folder=folder: answers(make, material, Path(folder)))
             print(f"{name} done", file=sys.stderr, flush=True)
     without = own_tools.baselines(material, truth, args.seed)
     found |= {name: (0, scores) for name, scores in without.items()}
@@ -87,6 +85,26 @@ def retraining(args: argparse.Namespace) -> None:
         found["Kronfluence EK-FAC, every Linear + 3-gram idf"] = 0, z_sum(without["3-gram idf"], found[HEADED][1])
     print(f"{len(material.documents)} documents, {len(material.targets)} questions, {len(truth.subsets)} subsets\n")
     compared(found, refused, truth, {"4 kB": OURS, "16 kB": LARGER, "fused": "ours, 4 kB + 3-gram idf"})
+
+
+def answers(make: Make, material: Material, folder: Path) -> tuple[int, Scores]:
+    """Bytes a document and scores of a tool."""
+    tool = make(material, folder)
+    tool.build()
+    return tool.n_bytes, tool.scores(material.targets)
+
+
+def kept(folder: Path | None, name: str, work: Callable[[], tuple[int, Scores]]) -> tuple[int, Scores]:
+    """Do the work, or read what it gave before."""
+    if folder is None:
+        return work()
+    path = folder / f"{name.replace('/', ' ')}.npz"
+    if not path.exists():
+        n_bytes, scores = work()
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(path, n_bytes=n_bytes, scores=scores)
+    with np.load(path) as read:
+        return int(read["n_bytes"]), read["scores"]
 
 
 def reduced(truth: Truth) -> Material:
@@ -134,7 +152,7 @@ def cost(args: argparse.Namespace) -> None:
     )
     print("| | bytes a document | build | one new question | seconds of the processor |\n|---|---|---|---|---|")
     for name, package, make, shown in TOOLS:
-        if shown and not (package and missing(package)):
+        if shown and args.tools in name and not (package and missing(package)):
             rows = np.array(list(timed(material, make, args.rounds)))
             build, asked = (cell(interval(rows[:, i] / rows[:, 3])) for i in (0, 1))
             size = f"{int(rows[0, 2]):,}" if rows[0, 2] else ""
@@ -161,6 +179,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=15_000, help="of the corpus that costs are measured on")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tools", default="", help="only those whose name holds it, in costs")
+    parser.add_argument("--keep", type=Path, help="folder of scores: rows that it holds are not computed again")
     return parser.parse_args()
 
 

@@ -10,13 +10,12 @@ import numpy as np
 
 from attribution.baselines import embedding_scores, random_scores
 from attribution.bm25 import bm25_scores
-from attribution.building import Plan, factors, projector, shard_path
+from attribution.building import Plan, factors
 from attribution.index import GradientIndex
 from attribution.layers import find_layers
 from attribution.losses import Counted
 from attribution.ngrams import ngram_scores
 from attribution.rows import Projector
-from attribution.shards import Shard
 from benchmarks.attribution_peers.tool import Material, Scores
 from ellora_trust.testbed.lds import Truth
 
@@ -34,16 +33,7 @@ class StoredIndex:
         self.n_bytes = self.plan.bits
 
     def scores(self, targets: Sequence[Counted]) -> Scores:
-        """As `GradientIndex.scores`, up to one factor, which unpacks the stored bits for each target; here once."""
-        model, sources = self.material.model, self.material.sources
-        making = projector(model, self.plan, factors(model, sources, self.folder, self.plan))  # read, not fitted again
-        asked = making.rows(targets)[0].numpy()
-        parts = []
-        for number in range(-(-len(sources) // self.plan.shard_size)):
-            stored = Shard.open(shard_path(self.folder, number)).stored["bits"]
-            signs = np.unpackbits(stored["codes"], axis=1).astype(np.float32) * 2 - 1
-            parts.append((asked @ signs.T) * stored["norms"])
-        return np.concatenate(parts, axis=1)
+        return self._index.scores(targets)
 
     def ask(self, target: Counted) -> object:
         return self._index.query([target], k=10)
