@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from attribution.bm25 import bm25_scores
-from attribution.building import Plan
+from attribution.building import ALL, Plan
 from attribution.corpora import Corpus, Where
 from attribution.evidence import Evidence, Side
 from attribution.fuse import Hit, Origin, rank, with_clusters
@@ -31,6 +31,7 @@ from attribution.losses import answer as answer_of
 from attribution.ngrams import NgramIndex
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
+from ellora_trust.share import Share
 from ellora_trust.spans import select
 
 if TYPE_CHECKING:
@@ -71,19 +72,29 @@ class Asked:
 
 
 def build(
-    model: CodeModel, corpus: Corpus, out: Path, *, plan: Plan | None = None, progress: bool = False
-) -> GradientIndex:
-    """Index a corpus and write down where it lies; resumes. Raises as `GradientIndex.build`."""
+    model: CodeModel,
+    corpus: Corpus,
+    out: Path,
+    *,
+    plan: Plan | None = None,
+    share: Share = ALL,
+    progress: bool = False,
+) -> bool:
+    """Index a corpus, or a share of it, and write down where it lies; resumes. Raises as `GradientIndex.build`.
+
+    Returns:
+        Whether the index is finished: every share of it is there.
+    """
     path = out / WHERE
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != corpus.described():
         raise InputError(f"{out} holds an index of another corpus; give another folder or delete it")
     out.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(json.dumps(corpus.described()) + "\n", encoding="utf-8")
-    index = GradientIndex.build(model, corpus, out, plan=plan, progress=progress)
-    if not (out / NGRAMS).exists():
+    complete = GradientIndex.build_share(model, corpus, out, share, plan=plan, progress=progress)
+    if complete and not (out / NGRAMS).exists():
         NgramIndex(model.tokenizer).fit([one.text for one in corpus]).save(out / NGRAMS)
-    return index
+    return complete
 
 
 class Library:

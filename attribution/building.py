@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +26,13 @@ from attribution.shards import Shard, write_shard
 from ellora_trust.artifacts import Artifact, describe_model, read, write
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.progress import Progress
+from ellora_trust.share import Share
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 FACTORS = "factors"
+ALL = Share()
 WHITENINGS = ("kfac", "none")
 
 
@@ -126,8 +130,20 @@ def factors(
             model, find_layers(model, plan.parts), texts, damping=plan.damping, seed=plan.seed, progress=progress
         )
     config = {**identity, "curvature": curvature.described()}
-    write(place, Artifact("gradient-factors", describe_model(model), config=config), curvature.tensors())
-    return curvature
+    _put(place, Artifact("gradient-factors", describe_model(model), config=config), curvature)
+    return factors(model, documents, folder, plan)
+
+
+def _put(place: Path, artifact: Artifact, curvature: Curvature) -> None:
+    """Write the factors, or keep those of another process that was faster: they are the same."""
+    beside = place.parent / f".{FACTORS}.{uuid.uuid4().hex[:8]}"
+    write(beside, artifact, curvature.tensors())
+    try:
+        beside.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+        shutil.rmtree(beside)
 
 
 def write_shards(
@@ -138,9 +154,10 @@ def write_shards(
     curvature: Curvature,
     *,
     first: int = 0,
+    share: Share = ALL,
     progress: bool = False,
 ) -> int:
-    """Write the shards that are missing, numbered from `first`, and return how many there are then.
+    """Write the shards of this share that are missing, numbered from `first`; return how many there should be then.
 
     Raises:
         InputError: A document without tokens, a damaged shard, or one of other documents.
@@ -148,8 +165,8 @@ def write_shards(
     """
     making, size = projector(model, plan, curvature), plan.shard_size
     n_shards = -(-len(documents) // size)
-    with Progress(len(documents), "indexing", enabled=progress) as bar:
-        for number in range(n_shards):
+    with Progress(len(documents) // share.of, "indexing", enabled=progress) as bar:
+        for number in filter(share.has, range(n_shards)):
             chunk = [documents[i] for i in range(number * size, min((number + 1) * size, len(documents)))]
             path, digest = shard_path(folder, first + number), _digest(chunk)
             if path.exists():

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.building import FACTORS, Plan, Source, factors, projector, shard_path, write_shards
+from attribution.building import ALL, FACTORS, Plan, Source, factors, projector, shard_path, write_shards
 from attribution.encoding import Encoding, products
 from attribution.kfac import Curvature
 from attribution.losses import Target
@@ -32,6 +32,7 @@ from attribution.shards import Shard
 from ellora_trust.artifacts import DESCRIPTION, Artifact, describe_model, read, read_description
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
+from ellora_trust.share import Share
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -103,10 +104,32 @@ class GradientIndex:
             InputError: No documents, one without tokens, or a folder of another plan, model or corpus.
             EnvironmentProblem: The folder cannot be written.
         """
+        cls.build_share(model, documents, out, ALL, plan=plan, progress=progress)
+        return cls.load(out, model)
+
+    @classmethod
+    def build_share(
+        cls,
+        model: CodeModel,
+        documents: Sequence[Source],
+        out: Path,
+        share: Share,
+        *,
+        plan: Plan | None = None,
+        progress: bool = False,
+    ) -> bool:
+        """Write this process's share of the shards; the bytes are those that one process writes.
+
+        Returns:
+            Whether all shards are there now, and so the index is finished.
+        """
         plan = plan or Plan()
         curvature = factors(model, documents, out, plan, progress=progress)
-        n_shards = write_shards(model, documents, out, plan, curvature, progress=progress)
-        return cls(out, _describe(model, out, plan, n_documents=len(documents), n_shards=n_shards), model, curvature)
+        n_shards = write_shards(model, documents, out, plan, curvature, share=share, progress=progress)
+        complete = all(shard_path(out, number).exists() for number in range(n_shards))
+        if complete:
+            _describe(model, out, plan, n_documents=len(documents), n_shards=n_shards)
+        return complete
 
     @classmethod
     def load(cls, folder: Path, model: CodeModel, *, force: bool = False) -> GradientIndex:

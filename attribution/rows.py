@@ -25,8 +25,8 @@ from attribution.sketch import Sketch
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-# Of a side that is kept. On the testbed 64 scores as all of 96 and 256, and 32 less (`benchmarks.attribution`).
-PROJECTION = 64
+# Of a side that is kept: on the testbed 32 scores less, 64 hardly less (`benchmarks.attribution`).
+PROJECTION = 96
 
 
 class Projector:
@@ -36,7 +36,7 @@ class Projector:
         model: The model.
         layers: From `find_layers`.
         curvature: How gradients are whitened.
-        widths: Of the sketches; all have the same seed.
+        widths: Of the sketches, at most; all have the same seed.
         projection: Numbers that are kept of each side of a layer; None keeps all.
         seed: Of projection and sketches.
         token_budget: Padded tokens in a batch.
@@ -54,11 +54,12 @@ class Projector:
         token_budget: int = TOKEN_BUDGET,
     ):
         self.model, self.layers, self.token_budget = model, layers, token_budget
-        self.sketches = [Sketch(width, seed) for width in widths]
         self.projections = {
             layer.name: Projection.of(layer, curvature, width=projection, seed=seed, device=model.device)
             for layer in layers
         }
+        sizes = {name: making.size for name, making in self.projections.items()}
+        self.sketches = [Sketch(sizes, width, seed) for width in widths]
 
     def rows(self, texts: Sequence[Target], advance: Callable[[int], None] = lambda n: None) -> list[Tensor]:
         """Return each sketch of each text, (n_texts, width) float32.
@@ -71,7 +72,7 @@ class Projector:
 
         def add(owners: Tensor, layer: Layer, values: Tensor) -> None:
             for rows, sketch in zip(found, self.sketches, strict=True):
-                sketch.add(rows, owners, layer, values)
+                sketch.add(rows, owners, layer.name, values)
 
         self._visit(texts, add, advance)
         return [rows.cpu() for rows in found]

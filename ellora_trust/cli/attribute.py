@@ -35,23 +35,30 @@ def index(
     int8: Annotated[int, typer.Option(help="Bytes a document of the rows that rank the best again; 0 for none.")] = 0,
     whitening: Annotated[str, typer.Option(help="kfac or none.")] = "kfac",
     seed: Annotated[int, typer.Option(help="Of the factors' sample and the sketch.")] = 0,
+    shard: Annotated[
+        str | None, typer.Option(help="This process's share, 1/4 to 4/4; torchrun and accelerate say theirs.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Index a corpus by the gradients of its documents; goes on where it was stopped."""
     from attribution.asking import build
     from attribution.building import Plan
     from attribution.corpora import Corpus
+    from ellora_trust.cachedir import size_of
     from ellora_trust.cli.render import human_size, print_json
     from ellora_trust.loading import load
+    from ellora_trust.share import Share
 
     plan = Plan(bits=bits, int8=int8, whitening=whitening, seed=seed)  # pyright: ignore[reportArgumentType]  # checked there
     corpus = Corpus.open(source, column=column, split=split, limit=limit)
-    made = build(load(model), corpus, out, plan=plan, progress=True)
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    complete = build(load(model), corpus, out, plan=plan, share=Share.parse(shard), progress=True)
+    size, n = size_of(out), len(corpus)
     if json:
-        print_json({"folder": str(out), "documents": len(made), "bytes": size})
-        return
-    print(f"{out}: {len(made):,} documents, {human_size(size)}; ask it with ellora-trust attribute query PROMPT")
+        print_json({"folder": str(out), "documents": n, "bytes": size, "complete": complete})
+    elif complete:
+        print(f"{out}: {n:,} documents, {human_size(size)}; ask it with ellora-trust attribute query PROMPT")
+    else:
+        print(f"{out}: this share is done, others of its {n:,} documents are not there yet")
 
 
 @app.command()

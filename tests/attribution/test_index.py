@@ -11,9 +11,11 @@ from tiny_models import make_model
 
 import attribution.building
 from attribution.building import Plan, Source
+from attribution.encoding import differing, encode, products, width_of
 from attribution.index import GradientIndex
 from attribution.losses import spans, whole
 from ellora_trust import InputError
+from ellora_trust.share import Share
 
 LINES = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]
 PLAN = Plan(bits=256, int8=512, share=0.5, shard_size=5)
@@ -62,6 +64,17 @@ def test_a_build_killed_in_the_middle_goes_on_to_the_same_bytes(tiny, built, tmp
     assert contents(folder) == contents(built.folder)
 
 
+def test_two_processes_write_the_bytes_of_one(tiny, built, tmp_path):
+    folder = tmp_path / "two"
+    assert not GradientIndex.build_share(tiny, sources(), folder, Share(1, 2), plan=PLAN)
+    assert [path.name for path in folder.glob("shard-*")] == ["shard-00001.safetensors"]
+    with pytest.raises(InputError, match="is not finished"):
+        GradientIndex.load(folder, tiny)
+    assert GradientIndex.build_share(tiny, sources(), folder, Share(0, 2), plan=PLAN)
+    assert contents(folder) == contents(built.folder)
+    assert len(GradientIndex.load(folder, tiny)) == 12
+
+
 def test_documents_can_be_added(tiny, tmp_path):
     grown = GradientIndex.build(tiny, sources(5), tmp_path / "two", plan=PLAN).extend(sources(12)[5:])
     assert len(grown) == 12
@@ -101,6 +114,23 @@ def test_scores_follow_the_exact_dot_products(tiny, built, encoding):
     expected = exact.numbers(targets) @ exact.numbers(documents).T
     found = index.scores(targets, encoding=encoding)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("n_bytes", "encoding"), [(4096, "bits"), (4096, "int8"), (101, "bits")])
+def test_products_are_right_on_average_and_nearly_so_once(n_bytes, encoding):
+    rng, width = np.random.default_rng(0), width_of(encoding, n_bytes)
+    query = rng.normal(size=width).astype(np.float32)
+    rows = (rng.normal(size=(200, width)) + np.linspace(-1, 1, 200)[:, None] * query).astype(np.float32)
+    found, exact = products(encode(rows, encoding), query, encoding), rows @ query
+    assert np.corrcoef(found, exact)[0, 1] > (0.95 if n_bytes == 101 else 0.999)
+    slope = float(np.polyfit(exact[80:120], found[80:120], 1)[0])  # small angles: signs bend at large ones
+    assert slope == pytest.approx(1, abs=0.15)
+
+
+def test_differing_bits_are_counted():
+    codes = np.array([[0b00000000] * 8, [0b11111111] * 8, [0b00001111] * 8], np.uint8)
+    assert differing(codes, np.zeros(8, np.uint8)).tolist() == [0, 64, 32]
+    assert differing(codes[:, :3], np.zeros(3, np.uint8)).tolist() == [0, 24, 12]
 
 
 def test_a_span_of_the_target_can_be_asked_about(tiny, built):

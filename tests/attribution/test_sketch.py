@@ -18,7 +18,7 @@ from ellora_trust import InputError
 
 LAYERS = [Layer("first", nn.Identity(), 12, 10, "body"), Layer("second", nn.Identity(), 5, 30, "head")]
 # Of seed 7 and the first layer.
-SHIFTS = [9, 11, 43]
+SHIFTS = [8, 38, 1]
 DRAWN = [3323153044250508774, 10614408112263655110]
 COLUMNS = [0.017342, 0.494813, -0.185475]
 TEXTS = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]
@@ -27,11 +27,13 @@ OWNERS = torch.tensor([0, 1])
 
 def sketched(vectors: dict[str, torch.Tensor], width: int, seed: int, kept: int) -> torch.Tensor:
     """Both rows of two gradients, (2, d_out, d_in) by layer, each given as one token with many entries."""
-    sketch, rows = Sketch(width, seed), torch.zeros(2, width)
+    making = {layer.name: Projection.of(layer, Curvature(), width=kept, seed=seed) for layer in LAYERS}
+    sketch = Sketch({name: one.size for name, one in making.items()}, width, seed)
+    rows = torch.zeros(2, sketch.width)
     for layer in LAYERS:
-        making = Projection.of(layer, Curvature(), width=kept, seed=seed)
-        turned = making.inner(making.outer(vectors[layer.name].transpose(1, 2)).transpose(1, 2))
-        sketch.add(rows, OWNERS, layer, turned.flatten(1))
+        both = making[layer.name]
+        turned = both.inner(both.outer(vectors[layer.name].transpose(1, 2)).transpose(1, 2))
+        sketch.add(rows, OWNERS, layer.name, turned.flatten(1))
     return rows
 
 
@@ -97,15 +99,27 @@ def test_rows_are_the_sketch_of_projected_whitened_gradients(tiny):
     curvature = Curvature.fit(tiny, layers, texts)
     (rows,) = Projector(tiny, layers, curvature, widths=[128], projection=8, seed=3).rows(texts)
     gradients, expected = per_text_gradients(tiny, layers, texts), torch.zeros(len(texts), 128)
-    for layer in layers:
-        making = Projection.of(layer, curvature, width=8, seed=3)
-        small = making.inner(making.outer(gradients[layer.name].transpose(1, 2)).transpose(1, 2))
-        Sketch(128, 3).add(expected, torch.arange(len(texts)), layer, small.flatten(1))
+    making = {layer.name: Projection.of(layer, curvature, width=8, seed=3) for layer in layers}
+    sketch = Sketch({name: one.size for name, one in making.items()}, 128, 3)
+    for name, both in making.items():
+        small = both.inner(both.outer(gradients[name].transpose(1, 2)).transpose(1, 2))
+        sketch.add(expected, torch.arange(len(texts)), name, small.flatten(1))
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("width", [7, 16, 40, 1000])
+def test_every_bucket_holds_as_many_numbers_as_any_other(width):
+    sizes = {"a": 13, "b": 31, "c": 4}
+    sketch, rows = Sketch(sizes, width, 5), torch.zeros(1, min(width, 48))
+    for name, size in sizes.items():
+        sketch.add(rows, torch.tensor([0]), name, torch.ones(1, size))
+    assert sketch.width == rows.shape[1]
+    assert rows.sum() == 48
+    assert rows.max() - rows.min() <= 1
+
+
 def test_what_is_drawn_is_this_on_every_machine():
-    assert Sketch(50, 7).shifts(LAYERS[0], LAYERS[0].size) == SHIFTS
+    assert Sketch({"first": 120}, 50, 7).shifts == SHIFTS
     assert draws("a key", 2).tolist() == DRAWN
     making = Projection.of(LAYERS[0], Curvature(), width=3, seed=7)
     np.testing.assert_allclose(making.inner(torch.eye(12))[0], COLUMNS, atol=1e-5)
@@ -113,4 +127,4 @@ def test_what_is_drawn_is_this_on_every_machine():
 
 def test_a_sketch_without_buckets_is_refused():
     with pytest.raises(InputError, match="use at least 1"):
-        Sketch(0)
+        Sketch({"first": 3}, 0)

@@ -67,6 +67,20 @@ def test_the_fix_as_foil_leads_to_sums_without_reduction_and_their_pragma(go, bu
     assert (code, "the same text" in errors) == (2, True)
 
 
+def test_shares_of_an_index_are_built_apart_also_under_a_launcher(go, tmp_path: Path, monkeypatch):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "a.py").write_text(f"def total(rows):{LOOP}")
+    asked = ("attribute", "index", code, "--model", "testbed-lds", "--out", tmp_path / "index", "--bits", 64, "--json")
+    assert json.loads(go(*asked, "--shard", "2/2")[1])["complete"] is False
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert json.loads(go(*asked)[1])["complete"] is True
+    for wrong in ("3/2", "half"):
+        code_, _, errors = go(*asked, "--shard", wrong)
+        assert (code_, "use" in errors) == (2, True)
+
+
 def test_a_pragma_is_asked_about_and_leads_to_the_sums_without_reduction(go, built: Path, tmp_path: Path):
     page = tmp_path / "page.html"
     code, text, errors = go(
