@@ -3,7 +3,7 @@
     whole(model, text)                              # every token but the first
     answer(model, prompt, "\\n    return a + b\\n")  # the answer's tokens only
     spans(model, text, [(20, 28)])                  # the tokens that hold these characters
-    contrast(model, prompt, answer, foil)           # why this answer rather than that one, where they differ
+    contrast(model, prompt, answer, foil)           # why this answer rather than that one: the token where they part
 
 The loss is the SUM over the counted tokens of -log p, in nats, not their mean: so the gradients of the pieces of a long
 text add up to that of the text. What compares texts of different length normalises later.
@@ -123,42 +123,31 @@ def spans(model: CodeModel, text: str, ranges: Sequence[tuple[int, int]], *, nam
 
 
 def contrast(model: CodeModel, prompt: str, answer: str, foil: str) -> Contrast:
-    """Ask what made a model write an answer rather than another: the tokens in which the two differ.
+    """Ask what made a model write an answer rather than another: the first token in which the two differ.
 
-    A model that is sure of its answer has hardly a gradient there, and the other tokens of the answer outweigh it. The
-    answer that it did not give has a large one, and what read that answer is left when the two are subtracted.
+    Both tokens are read at the same place, so the difference of their losses is that of their logits. A model that is
+    sure of its answer has hardly a gradient there, and the other tokens of the answer outweigh it; this difference has
+    a full one however sure the model is.
 
     Args:
         model: Whose tokenizer reads them.
         prompt: What the model was asked.
         answer: What it said.
-        foil: What it did not say.
+        foil: What it did not say. Where one text ends and the other goes on, the first one's token is end-of-text.
 
     Raises:
-        InputError: The two are the same.
+        InputError: The two are the same to the tokenizer, or nothing comes before them.
     """
-    if answer == foil:
+    before = list(model.tokenizer(prompt).input_ids) if prompt else []
+    said, other = (
+        [*model.tokenizer(text, add_special_tokens=False).input_ids, *_end(model, True)] for text in (answer, foil)
+    )
+    fork = next((i for i, pair in enumerate(zip(said, other, strict=False)) if pair[0] != pair[1]), None)
+    if fork is None:
         raise InputError("the answer and the foil are the same text; give an answer that was not given")
-    said, other = differing(answer, foil)
-    both = [
-        spans(model, prompt + text, [(len(prompt) + start, len(prompt) + end)], name=name)
-        for text, (start, end), name in ((answer, said, "answer"), (foil, other, "foil"))
-    ]
+    weights = [0.0] * (len(before) + fork) + [1.0]
+    both = [_checked([*before, *ids[: fork + 1]], weights, "answer") for ids in (said, other)]
     return Contrast(*both)
-
-
-def differing(first: str, second: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the characters of each of two texts that lie between their common beginning and end, never none."""
-    shorter = min(len(first), len(second))
-    start = next((i for i in range(shorter) if first[i] != second[i]), shorter)
-    end = next((i for i in range(shorter - start) if first[-1 - i] != second[-1 - i]), shorter - start)
-
-    def span(text: str) -> tuple[int, int]:
-        # Where one text lacks what the other holds, the character that follows says so.
-        low = min(start, len(text) - 1)
-        return low, max(len(text) - end, low + 1)
-
-    return span(first), span(second)
 
 
 def _end(model: CodeModel, end: bool) -> list[int]:
