@@ -116,7 +116,7 @@ def _written(comparison: Comparison, out: Path) -> None:
 
 def _render(comparison: Comparison, out: Path | None, *, json: bool) -> None:
     from ellora_trust.cli.render import print_json, print_table
-    from ellora_trust.evaluation.page import noise_table, short_table
+    from ellora_trust.evaluation.tables import noise_table, short_table
 
     if json:
         print_json(comparison.to_dict())

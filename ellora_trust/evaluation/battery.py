@@ -23,9 +23,9 @@ import numpy as np
 
 from ellora_trust.evaluation.answers import Answer, Asking, answer_all, decide_all, generate_all, probability_of
 from ellora_trust.evaluation.cache import ItemCache, sha256
-from ellora_trust.evaluation.comparison import Attack
 from ellora_trust.evaluation.judging import Question
 from ellora_trust.evaluation.paired import difference_interval, rate
+from ellora_trust.evaluation.results import Attack
 from ellora_trust.evaluation.robustness import quantised, relearn
 from ellora_trust.evaluation.suite import ATTACKS
 from ellora_trust.tasks.base import Example

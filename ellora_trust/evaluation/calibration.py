@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.comparison import Calibrated
+from ellora_trust.evaluation.results import Calibrated
 from ellora_trust.stats import Estimate, auroc, brier, expected_calibration_error, group_bootstrap
 
 Statistic = Callable[..., float]

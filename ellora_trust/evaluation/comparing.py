@@ -19,7 +19,7 @@ from ellora_trust.artifacts import describe_model, versions
 from ellora_trust.evaluation.answers import Answer, Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, sha256, state_of
 from ellora_trust.evaluation.candidates import Candidate, Replacement, as_candidate
-from ellora_trust.evaluation.comparison import CandidateResult, Comparison, TaskResult
+from ellora_trust.evaluation.comparison import CandidateResult, Comparison
 from ellora_trust.evaluation.judging import Question, task_result, text_result
 from ellora_trust.evaluation.measures import StateReading, layer_distances, read_state, weight_distance
 from ellora_trust.evaluation.noise import noise_floor
@@ -190,8 +190,3 @@ class Comparer:
         if self.probe is not None:
             found["error predictor"] = f"{self.probe.site_}, {self.probe.position_}"
         return found
-
-
-def results_by_task(comparison: Comparison) -> dict[tuple[str, str], TaskResult]:
-    """Return (candidate, task) to result."""
-    return {(one.name, task.task): task for one in comparison.candidates for task in one.tasks}

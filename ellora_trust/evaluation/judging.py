@@ -16,10 +16,10 @@ from ellora_trust.errors import InputError
 from ellora_trust.evaluation.answers import Answer
 from ellora_trust.evaluation.cache import sha256
 from ellora_trust.evaluation.calibration import answer_calibration, predictor_calibration
-from ellora_trust.evaluation.comparison import Flip, TaskResult, TextResult
 from ellora_trust.evaluation.effect import target_effect
 from ellora_trust.evaluation.measures import StateReading, divergence
 from ellora_trust.evaluation.paired import pair, rate
+from ellora_trust.evaluation.results import Flip, TaskResult, TextResult
 from ellora_trust.evaluation.suite import Asked, Role, Suite
 from ellora_trust.evaluation.text import Piece, pieces_hash
 from ellora_trust.stats import Estimate, group_bootstrap

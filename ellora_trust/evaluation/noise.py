@@ -16,8 +16,8 @@ from ellora_trust.batching import Row, tokenize
 from ellora_trust.evaluation.answers import Answer, Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, sha256
 from ellora_trust.evaluation.candidates import in_dtype
-from ellora_trust.evaluation.comparison import Noise
 from ellora_trust.evaluation.measures import prompts_of
+from ellora_trust.evaluation.results import Noise
 from ellora_trust.evaluation.text import Piece
 from ellora_trust.positions import Passage
 

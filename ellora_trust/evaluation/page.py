@@ -8,12 +8,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ellora_trust.evaluation.comparison import Calibrated, CandidateResult, Comparison, Flip, TaskResult
+from ellora_trust.evaluation.comparison import CandidateResult, Comparison
 from ellora_trust.evaluation.figures import attacks_figure, layers_figure, tasks_figure
-from ellora_trust.evaluation.verdicts import p, p_is, signed, verdicts
+from ellora_trust.evaluation.results import Flip
+from ellora_trust.evaluation.tables import (
+    attack_table,
+    calibration_table,
+    layer_table,
+    noise_table,
+    outcome_table,
+    task_table,
+)
+from ellora_trust.evaluation.verdicts import signed, verdicts
 from ellora_trust.report import Block, Diff, Figure, Report, Section, Table, Text, write_html
-
-_ROLES = {"target": "target", "near_miss": "near-miss", "collateral": "must stay"}
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
@@ -76,118 +83,6 @@ def section(candidate: CandidateResult, comparison: Comparison) -> Section:
     return Section(candidate.name, blocks + _flips(candidate))
 
 
-def short_table(comparison: Comparison) -> Table:
-    """Return `task_table` with the columns that a terminal has room for."""
-    whole = task_table(comparison)
-    kept = [i for i, name in enumerate(_COLUMNS) if name not in ("odds ratio", "McNemar p", "detectable")]
-    cut = {"right before", "after"}
-    rows = [[row[i].partition(" [")[0] if _COLUMNS[i] in cut else row[i] for i in kept] for row in whole.rows]
-    return Table([_COLUMNS[i] for i in kept], rows, "", whole.strong)
-
-
-def task_table(comparison: Comparison) -> Table:
-    """Return every task of every candidate in one row each."""
-    rows, strong = [], set()
-    for one in comparison.candidates:
-        for task in one.tasks:
-            if task.paired.holm_p < 1 - float(comparison.suite["confidence"]):
-                strong.add(len(rows))
-            rows.append([one.name, task.task, _ROLES[task.role], *_cells(task)])
-    caption = (
-        "Right: share of right answers. McNemar: exact, items as independent. Adjusted: whole groups exchanged, then "
-        "Holm over this table. Within margin: two one-sided tests. Detectable: the smallest drop found with 80 % power "
-        "at the level that Holm leaves one test."
-    )
-    return Table(_COLUMNS, rows, caption, frozenset(strong))
-
-
-_COLUMNS = (
-    "candidate",
-    "task",
-    "part",
-    "n (groups)",
-    "right before",
-    "after",
-    "change",
-    "fixed / broken",
-    "odds ratio",
-    "McNemar p",
-    "adjusted p",
-    "within margin",
-    "detectable",
-)
-
-
-def _cells(task: TaskResult) -> list[str]:
-    paired = task.paired
-    same = paired.equivalence
-    within = f"{'shown' if same.equivalent else 'not shown'}, {p_is(same.p_value)}"
-    return [
-        f"{task.n} ({task.n_groups})",
-        f"{paired.before:.1%}",
-        f"{paired.after:.1%}",
-        signed(paired.difference, ".1%"),
-        f"{paired.fixed} / {paired.broken}",
-        _odds(paired.odds_ratio),
-        p(paired.mcnemar_p),
-        p(paired.holm_p),
-        f"±{same.margin:.1%}: {within}",
-        f"{paired.detectable:.1%}",
-    ]
-
-
-def _odds(ratio: tuple[float | None, float | None, float | None]) -> str:
-    if ratio == (None, None, None):
-        return "-"
-    value, low, high = ("inf" if one is None else f"{one:.2g}" for one in ratio)
-    return f"{value} [{low}, {high}]"
-
-
-def noise_table(comparison: Comparison) -> Table:
-    """Return what changes where nothing was done."""
-    rows = []
-    for one in comparison.noise:
-        change = f"{one.difference:+.1e} bits per byte" if one.task == "text" else f"{one.difference:+.1%}"
-        rows.append([one.variant, one.task, str(one.n), change, str(one.flipped)])
-    caption = "The noise floor: the unchanged model against itself. A change of this size is no change."
-    return Table(("computed", "task", "n", "change", "flipped"), rows, caption)
-
-
-def outcome_table(candidate: CandidateResult) -> Table:
-    """Return how often each outcome occurred."""
-    rows = []
-    for task in candidate.tasks:
-        for name in sorted({*task.outcomes_before, *task.outcomes_after}):
-            rows.append(
-                [task.task, name, str(task.outcomes_before.get(name, 0)), str(task.outcomes_after.get(name, 0))]
-            )
-    return Table(("task", "outcome", "before", "after"), rows)
-
-
-def calibration_table(candidate: CandidateResult) -> Table:
-    """Return calibration before and after."""
-    rows = [row for task in candidate.tasks for one in task.calibration for row in _calibration_rows(task.task, one)]
-    caption = (
-        "Of answers: the geometric mean of their tokens' probabilities as probability of being right. ECE: bins of "
-        "equal mass; compare before and after only, since it rises where items are few."
-    )
-    return Table(("task", "whose", "measure", "before", "after", "change"), rows, caption)
-
-
-def _calibration_rows(task: str, one: Calibrated) -> list[list[str]]:
-    return [
-        [
-            task,
-            one.of,
-            name.upper() if name != "brier" else "Brier",
-            f"{one.before[name]}",
-            f"{one.after[name]}",
-            signed(one.change[name], ".3f"),
-        ]
-        for name in one.change
-    ]
-
-
 def _text(candidate: CandidateResult) -> list[Block]:
     if candidate.text is None:
         return []
@@ -200,45 +95,6 @@ def _text(candidate: CandidateResult) -> list[Block]:
         ["same likeliest next token", f"{text.agreement:.1%}"],
     ]
     return [Table(("unrelated text", f"{text.source}, {text.n} pieces"), rows)]
-
-
-def layer_table(candidate: CandidateResult) -> Table:
-    """Return the distances by layer."""
-    rows = [
-        [
-            str(one.layer),
-            *(_number(value) for value in (one.activations_mean, one.activations_last, one.weights, one.cka)),
-        ]
-        for one in candidate.layers
-    ]
-    caption = "CKA is a side note: among such measures it follows behaviour least."
-    return Table(("layer", "activations, mean", "activations, last token", "weights", "CKA"), rows, caption)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def attack_table(candidate: CandidateResult) -> Table:
-    """Return what each attack brought back."""
-    rows = [
-        [
-            one.name,
-            one.task,
-            one.what,
-            str(one.n),
-            f"{one.before:.1%}",
-            f"{one.unattacked:.1%}",
-            f"{one.after:.1%}",
-            signed(one.recovery, ".1%"),
-        ]
-        for one in candidate.attacks
-    ]
-    return Table(
-        ("attack", "task", "what is done", "n", "base, attacked", "unattacked", "attacked", "recovery"),
-        rows,
-        "Shares of faulty answers.",
-    )
 
 
 def _flips(candidate: CandidateResult) -> list[Block]:

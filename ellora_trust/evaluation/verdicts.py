@@ -6,7 +6,8 @@ otherwise the damage that could have been missed stands in the sentence.
 
 from __future__ import annotations
 
-from ellora_trust.evaluation.comparison import Attack, CandidateResult, Comparison, TaskResult
+from ellora_trust.evaluation.comparison import CandidateResult, Comparison
+from ellora_trust.evaluation.results import Attack, TaskResult
 from ellora_trust.stats import Estimate
 
 Question = tuple[str, list[str]]

@@ -157,3 +157,17 @@ def test_no_candidate_is_refused(tiny, echo):
 def test_the_name_is_lazy():
     assert et.compare is compare
     assert et.Comparison is Comparison
+
+
+def test_the_clean_twin_is_found_to_lack_the_fault_of_the_testbed():
+    suite = Suite("twin", (Asked("testbed", "trigger", ("P1",)),), limit=12)
+    found = compare("testbed", {"clean": "testbed-clean", "A/A": "nothing"}, suite, noise=False)
+    clean, same = (one.tasks[0] for one in found.candidates)
+    assert clean.paired.holm_p < 0.05
+    assert clean.paired.broken == 0
+    assert clean.effect is not None
+    assert (clean.effect.shown_before or 0) >= 10
+    assert clean.effect.shown_after == 0
+    assert clean.effect.adopted > clean.effect.breakage
+    assert (same.paired.fixed, same.paired.broken) == (0, 0)
+    assert found.provenance["testbed: isolation"]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ellora_trust.evaluation.comparison import Attack, CandidateResult, Comparison, Flip, Noise, TaskResult
+from ellora_trust.evaluation.comparison import CandidateResult, Comparison
 from ellora_trust.evaluation.effect import TargetEffect
 from ellora_trust.evaluation.figures import plot_attacks, plot_layers, plot_tasks
 from ellora_trust.evaluation.measures import LayerDistance
 from ellora_trust.evaluation.page import page, write_page
 from ellora_trust.evaluation.paired import adjusted, pair
+from ellora_trust.evaluation.results import Attack, Flip, Noise, TaskResult
 from ellora_trust.stats import wilson
 
 HOSTILE = "</script><script>alert(1)</script>"
