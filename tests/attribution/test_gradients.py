@@ -134,7 +134,7 @@ def test_a_contrast_is_the_gradient_of_the_difference_of_two_logits(tiny):
     layers = find_layers(tiny, ["body"])  # autograd adds to the head what it gets as embedding
     found = per_text_gradients(tiny, layers, [contrast(tiny, prompt, said, foil)])
     first = tiny.tokenizer(prompt).input_ids + tiny.tokenizer("x", add_special_tokens=False).input_ids
-    plus, minus = (tiny.tokenizer(f"x {sign}", add_special_tokens=False).input_ids[-1] for sign in "+-")
+    plus, minus = (tiny.tokenizer(f"x {sign}", add_special_tokens=False).input_ids[1] for sign in "+-")
     logits = tiny.hf(input_ids=torch.tensor([first])).logits[0, -1]
     parameters = {layer.name: layer.module.weight for layer in layers}
     expected = torch.autograd.grad(logits[minus] - logits[plus], list(parameters.values()))
