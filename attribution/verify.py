@@ -3,6 +3,7 @@
     retrain = retrainer_of_testbed(prompt, answer)          # or your own: (kept, seed) -> log p of the answer
     effects = verify(retrain, {"ours": top, "BM25": others, "random": drawn}, n_documents=1506, seeds=3)
     effects["ours"].change                                  # nats; below zero: the documents were needed
+    under(model, {"edit": edit, "elsewhere": control}, questions)    # any intervention instead of retraining
 
 A document that made an answer likelier is missed when it is gone. Every removal takes as many documents and is trained
 from the same initialisation in the same order as the model that read all of them, so a difference is theirs; it is
@@ -23,10 +24,12 @@ from scipy.stats import ttest_1samp
 
 from ellora_trust.errors import InputError
 from ellora_trust.progress import Progress
-from ellora_trust.stats import Estimate
+from ellora_trust.stats import Estimate, group_bootstrap
 
 if TYPE_CHECKING:
-    from attribution.asking import Library
+    from attribution.asking import Asked, Library
+    from ellora_trust.intervention import Intervention
+    from ellora_trust.model import CodeModel
 
 # (which documents are read (n_documents,), seed) -> log p of the answer in nats, its tokens' sum
 Retrain = Callable[[NDArray[np.bool_], int], float]
@@ -77,16 +80,14 @@ def verify(
     return {name: Effect(len(removals[name]), mean_over_seeds(found), tuple(found)) for name, found in changes.items()}
 
 
-def verify_on_testbed(
-    library: Library, prompt: str, answer: str, *, k: int, seeds: int = 3, progress: bool = False
-) -> dict[str, Effect]:
-    """Verify the k documents that a library names, beside as many by BM25 and at random, by training `testbed-lds`.
+def verify_on_testbed(library: Library, asked: Asked, *, seeds: int = 3, progress: bool = False) -> dict[str, Effect]:
+    """Verify the documents that were named, beside as many by BM25 and at random, by training `testbed-lds`.
+
+    With a foil, the change is that of log p of the answer minus log p of the foil.
 
     Args:
         library: An index of all of the reduced testbed.
-        prompt: What the model was asked.
-        answer: What it said.
-        k: Documents left out.
+        asked: What it said.
         seeds: As of `verify`.
         progress: Show a progress bar.
 
@@ -96,9 +97,40 @@ def verify_on_testbed(
     where = library.corpus.where
     if where.source != "testbed-lds" or where.limit:
         raise InputError("only testbed-lds is trained again here; index all of it, or call attribution.verify.verify")
-    removals = library.removals(library.ask(prompt, answer, k=k))
-    retrain = retrainer_of_testbed(prompt, answer)
-    return verify(retrain, removals, n_documents=len(library.corpus), seeds=seeds, progress=progress)
+    retrain = retrainer_of_testbed(asked.prompt, asked.answer, asked.foil)
+    return verify(retrain, library.removals(asked), n_documents=len(library.corpus), seeds=seeds, progress=progress)
+
+
+def under(
+    model: CodeModel, interventions: Mapping[str, Intervention], questions: Sequence[tuple[str, str]], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return what each intervention does to log p of some answers, nats, mean over questions with a bootstrap.
+
+    An edit that removes what documents taught stands beside one of the same size elsewhere.
+
+    Args:
+        model: The model; afterwards it is what it was.
+        interventions: By name.
+        questions: Prompts and answers; the interval is over them.
+        seed: Of the bootstrap.
+
+    Raises:
+        InputError: Fewer than two questions.
+    """
+    if len(questions) < 2:
+        raise InputError(f"{len(questions)} questions give no interval; give 2 or more")
+    prompts, answers = zip(*questions, strict=True)
+    before = np.array([one.sum for one in model.score(prompts, answers)])
+    found = {}
+    for name, intervention in interventions.items():
+        with intervention.apply(model):
+            after = np.array([one.sum for one in model.score(prompts, answers)])
+        found[name] = group_bootstrap(_mean, [after - before], list(range(len(questions))), seed=seed)
+    return found
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(np.mean(values))
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
@@ -108,20 +140,21 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(values)), low, high, n=len(values), n_groups=len(values), method="t over seeds")
 
 
-def retrainer_of_testbed(prompt: str, answer: str) -> Retrain:
-    """Return what trains the reduced testbed's model again and reads an answer's log-probability."""
+def retrainer_of_testbed(prompt: str, answer: str, foil: str | None = None) -> Retrain:
+    """Return what trains the reduced testbed's model again and reads log p of an answer, less that of a foil."""
     from ellora_trust.loading import load
     from ellora_trust.testbed.lds import Truth
     from ellora_trust.testbed.lds_training import Texts, query_losses, train_subset
 
     truth, tokenizer = Truth.read(), load("testbed-lds").tokenizer
     documents = Texts.of(tokenizer, [("", document.text) for document in truth.documents()])
-    question = Texts.of(tokenizer, [(prompt, answer)])
-    n_tokens = int((question.ids[0] >= 0).sum() - question.first[0])
+    questions = Texts.of(tokenizer, [(prompt, text) for text in (answer, foil) if text is not None])
+    n_tokens = (questions.ids >= 0).sum(1).numpy() - np.array(questions.first)
 
     def retrain(kept: NDArray[np.bool_], seed: int) -> float:
         model = train_subset(truth.setting, tokenizer, documents, kept, seed=seed)
-        return -float(query_losses(model, question)[0]) * n_tokens
+        said, *other = -query_losses(model, questions) * n_tokens
+        return float(said - sum(other))
 
     return retrain
 

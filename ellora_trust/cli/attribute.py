@@ -10,7 +10,7 @@ import typer
 from ellora_trust.cli import attribute_components, attribute_tokens
 
 if TYPE_CHECKING:
-    from attribution.asking import Asked
+    from attribution.asking import Asked, Library
     from attribution.fuse import Hit
 
 app = typer.Typer(
@@ -81,6 +81,9 @@ def query(
     k: Annotated[int, typer.Option("-k", "--k", help="Documents to show.")] = 10,
     opponents: Annotated[bool, typer.Option("--opponents", help="What made it less likely instead.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Of an answer that the model is asked for.")] = 64,
+    verify_seeds: Annotated[
+        int, typer.Option("--verify", help="Train so often without these documents and see; testbed-lds only.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use the index with another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -103,6 +106,8 @@ def query(
     if out is not None:
         _write(asked, loaded.name, out)
     print_json(asked.to_dict()) if json else _render(asked, out)
+    if verify_seeds:
+        _verified(library, asked, verify_seeds, json=json)
 
 
 @app.command()
@@ -110,25 +115,34 @@ def verify(
     prompt: Annotated[str, typer.Argument(help="What the model was asked; @FILE reads it from a file.")],
     answer: Annotated[str, typer.Option(help="What it said; @FILE reads it from a file.")],
     index: Annotated[Path, typer.Option(help="Folder of an index of all of testbed-lds.")] = INDEX,
+    foil: Annotated[str | None, typer.Option(help="Judge the answer against this one; @FILE reads a file.")] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Documents to train without.")] = 30,
     seeds: Annotated[int, typer.Option(help="Trainings of each, 2 or more.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train again without the documents behind an answer, without as many by BM25 and at random, and compare."""
-    from dataclasses import asdict
-
     from attribution.asking import Library
-    from attribution.verify import verify_on_testbed
-    from ellora_trust.cli.render import given, print_json, print_table
+    from ellora_trust.cli.render import given
     from ellora_trust.loading import load
 
     library = Library.open(index, load("testbed-lds"))
-    found = verify_on_testbed(library, given(prompt), given(answer), k=k, seeds=seeds, progress=True)
+    instead = given(foil) if foil is not None else None
+    _verified(library, library.ask(given(prompt), given(answer), foil=instead, k=k), seeds, json=json)
+
+
+def _verified(library: Library, asked: Asked, seeds: int, *, json: bool) -> None:
+    from dataclasses import asdict
+
+    from attribution.verify import verify_on_testbed
+    from ellora_trust.cli.render import print_json, print_table
+
+    found = verify_on_testbed(library, asked, seeds=seeds, progress=True)
     if json:
         print_json({name: asdict(effect) for name, effect in found.items()})
         return
-    rows = [[f"{k} by {name}", f"{effect.change:+.2f}"] for name, effect in found.items()]
-    print_table("", ("trained without", "log p of the answer, change in nats [95 %]"), rows)
+    rows = [[f"{effect.n_removed} by {name}", f"{effect.change:+.2f}"] for name, effect in found.items()]
+    what = "log p of the answer" + (" over the foil" if asked.foil is not None else "")
+    print_table("", ("trained without", f"{what}, change in nats [95 %]"), rows)
     print(f"mean over {seeds} seeds, t interval; below zero: the answer came from these documents")
 
 

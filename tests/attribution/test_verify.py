@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attribution.verify import mean_over_seeds, retrainer_of_testbed, verify
+from attribution.verify import mean_over_seeds, retrainer_of_testbed, under, verify
 from ellora_trust.errors import InputError
+from ellora_trust.intervention import Nothing, WeightChange
 from ellora_trust.testbed.lds import Truth
 
 
@@ -44,6 +45,21 @@ def test_the_interval_is_students_over_seeds():
 def test_removals_that_cannot_be_compared_are_refused(removals, seeds: int, message: str):
     with pytest.raises(InputError, match=message):
         verify(lambda kept, seed: 0.0, removals, n_documents=4, seeds=seeds)
+
+
+def test_any_intervention_is_verified_by_what_it_does_to_the_answers(tiny):
+    questions = [("def f(x):\n", "    return x\n"), ("y = ", "[1]\n"), ("for i in", " x:\n")]
+    name = "lm_head.weight"
+    change = WeightChange({name: tiny.hf.state_dict()[name] * 2})
+    found = under(tiny, {"nothing": Nothing(), "sharper": change}, questions)
+    before = [one.sum for one in tiny.score(*zip(*questions, strict=True))]
+    with change.apply(tiny):
+        after = [one.sum for one in tiny.score(*zip(*questions, strict=True))]
+    assert (found["nothing"].low, found["nothing"].high) == (0, 0)
+    assert found["sharper"].value == pytest.approx(np.mean(after) - np.mean(before), rel=1e-5)
+    assert found["sharper"].low < found["sharper"].value < found["sharper"].high
+    with pytest.raises(InputError, match="1 questions give no interval"):
+        under(tiny, {}, questions[:1])
 
 
 @pytest.mark.slow
