@@ -2,6 +2,7 @@
 
     python benchmarks/unlearning_study.py --plants P1 --methods ours,ga --seeds 0 --out runs/unlearning.jsonl
     python benchmarks/unlearning_study.py --print --out runs/unlearning.jsonl     # the table of what is there
+    python benchmarks/unlearning_study.py --print --out benchmarks/unlearning_rows.jsonl    # what docs print
 
 Each method has four trials on seed 0 (the same learning rates), judged on questions about words that the final
 evaluation does not use; the best one is run with every seed. A seed is that of the edit: held-out groups and batches.
@@ -69,6 +70,11 @@ class Setting:
     @cached_property
     def clean(self) -> Answers:
         return ask(self.twin, self.plant)
+
+    def unedited(self) -> None:
+        """Measure what others are compared with, while the model is as it was."""
+        for name in ("before", "clean", "bits"):
+            getattr(self, name)
 
     @cached_property
     def forget(self) -> list:
@@ -158,6 +164,7 @@ def tune(setting: Setting, method: str, rate: float) -> dict[str, Any]:
 
 
 def final(setting: Setting, method: str, rate: float, seed: int) -> dict[str, Any]:
+    setting.unedited()
     edit = make_edit(setting, method, rate, seed, measure_cost=True)
     model = setting.model
     with edit.apply(model):
@@ -274,7 +281,9 @@ def key(row: dict[str, Any]) -> tuple:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    """Return the rows of a study, the last of each cell."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return list({key(row): row for row in map(json.loads, lines)}.values())
 
 
 def main() -> None:
