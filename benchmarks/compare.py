@@ -12,22 +12,46 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ellora_trust.evaluation.answers import Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, state_of
 from ellora_trust.evaluation.judging import Question
-from ellora_trust.evaluation.paired import Paired, adjusted, pair, predicted_power
+from ellora_trust.evaluation.paired import difference_interval, group_exchange_p, predicted_power
 from ellora_trust.evaluation.suite import Asked, Suite
 from ellora_trust.loading import load
-from ellora_trust.stats import Estimate, wilson
+from ellora_trust.stats import Estimate, holm, tost_paired, wilson
 
 TASKS = ("testbed:near_miss", "testbed:unrelated", "testbed:types")
 TEMPERATURE = 0.8
 DAMAGE = 0.03
 MARGIN, LEVEL = 0.02, 0.05
 Draw = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a comparison says of one task; see `ellora_trust.evaluation.paired.Paired`."""
+
+    fixed: float
+    broken: float
+    p_value: float
+    difference: Estimate
+    unharmed: bool
+
+
+def tested(before: np.ndarray, after: np.ndarray) -> Tested:
+    """Test single items as `pair` does, with fewer resamples and without what costs time here."""
+    d, groups = after - before, np.arange(len(after))
+    return Tested(
+        float((d > 0).mean()),
+        float((d < 0).mean()),
+        group_exchange_p(d, groups),
+        difference_interval(d, groups, n_resamples=600),
+        tost_paired(d, MARGIN, groups, alpha=LEVEL).equivalent,
+    )
 
 
 def outcomes(n: int, draws: int) -> dict[str, np.ndarray]:
@@ -56,12 +80,9 @@ def same(right: np.ndarray, n: int, rng: np.random.Generator) -> Draw:
 def a_a(found: dict[str, np.ndarray], repetitions: int, n: int) -> list[list[str]]:
     """Return how often something is found where nothing was done."""
     rng = np.random.default_rng(0)
-    families = [
-        adjusted([pair(*same(right, n, rng), np.arange(n), margin=MARGIN) for right in found.values()])
-        for _ in range(repetitions)
-    ]
+    families = [[tested(*same(right, n, rng)) for right in found.values()] for _ in range(repetitions)]
     every = [one for family in families for one in family]
-    changed = float(np.mean([one.fixed + one.broken for one in every])) / n
+    changed = float(np.mean([one.fixed + one.broken for one in every]))
     rows = [
         ["a change in any of the tasks (Holm)", _share([_any_found(one) for one in families]), "at most 5 %"],
         ["a change in one task, unadjusted", _share([one.p_value < LEVEL for one in every]), "at most 5 %"],
@@ -71,8 +92,8 @@ def a_a(found: dict[str, np.ndarray], repetitions: int, n: int) -> list[list[str
     return rows
 
 
-def _any_found(family: list[Paired]) -> bool:
-    return any(one.holm_p < LEVEL for one in family)
+def _any_found(family: list[Tested]) -> bool:
+    return bool((holm([one.p_value for one in family]) < LEVEL).any())
 
 
 def power(right: np.ndarray, repetitions: int, *, noisy: bool) -> list[list[str]]:
@@ -81,9 +102,9 @@ def power(right: np.ndarray, repetitions: int, *, noisy: bool) -> list[list[str]
     background = _background(right) if noisy else 0.0
     rows = []
     for n in (150, 300, 500):
-        results = [pair(*_damaged(right, n, rng, noisy=noisy), np.arange(n), margin=MARGIN) for _ in range(repetitions)]
+        results = [tested(*_damaged(right, n, rng, noisy=noisy)) for _ in range(repetitions)]
         # Damage also meets items that chance would have changed: the drawn shares, not the planned ones, are predicted.
-        fixed, broken = (float(np.mean([getattr(one, way) for one in results])) / n for way in ("fixed", "broken"))
+        fixed, broken = (float(np.mean([getattr(one, way) for one in results])) for way in ("fixed", "broken"))
         rows.append(
             [
                 str(n),
@@ -91,7 +112,7 @@ def power(right: np.ndarray, repetitions: int, *, noisy: bool) -> list[list[str]
                 _share([one.p_value < LEVEL for one in results]),
                 f"{predicted_power(n, fixed, broken, LEVEL):.1%}",
                 _share([not _misses(one.difference, -DAMAGE) for one in results]),
-                _share([one.equivalence.equivalent for one in results]),
+                _share([one.unharmed for one in results]),
             ]
         )
     return rows
@@ -131,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=200, help="of each task")
     parser.add_argument("--draws", type=int, default=4, help="answers to each item")
-    parser.add_argument("--repetitions", type=int, default=300)
+    parser.add_argument("--repetitions", type=int, default=200)
     given = parser.parse_args()
     found = outcomes(given.items, given.draws)
     print_rows(("found", "share [95 %]", "promised"), a_a(found, given.repetitions, int(0.75 * given.items)))
