@@ -148,7 +148,7 @@ class Recorder:
             stack.callback(self.clock.attach(self._arch.owner).remove)
             self.clock.on_tick = self._tick
             for site in self.sites:
-                stack.callback(visit(self._arch, site, self._reader(site)).remove)
+                stack.callback(visit(self._arch, site, self._reader(site), reads=True).remove)
             yield self
 
     def start(self, ranges: Tensor, after: Partial | None = None) -> None:

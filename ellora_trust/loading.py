@@ -7,15 +7,16 @@ model = load("bigcode/starcoder2-3b", dtype="bfloat16", device="cuda")
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from ellora_trust.builtin import BUILTIN, convert_gguf, ensure
-from ellora_trust.errors import EnvironmentProblem, InputError
+from ellora_trust.errors import EnvironmentProblem, InputError, one_of
 from ellora_trust.model import CodeModel
 from ellora_trust.quiet import quiet_transformers
 
+Backend = Literal["torch", "nnsight"]
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -31,6 +32,8 @@ def load(
     device: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    backend: Backend = "torch",
+    remote: bool = False,
 ) -> CodeModel:
     """Load a causal language model and check that every site in it is what its name says.
 
@@ -41,11 +44,17 @@ def load(
         device: `cpu`, `cuda`, ...; a GPU if there is one, if None.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that a hub repository brings. Off: it would run with your rights.
+        backend: `nnsight` makes every forward an nnsight trace; capture, edits and steering stay the same.
+        remote: Leave the model on NDIF, which serves some hub models, and send traces there; needs an NDIF key.
 
     Raises:
         InputError: Nothing of that name, or an architecture whose sites cannot be named.
         EnvironmentProblem: The built-in's wheel is missing, the hub cannot be reached, or the cache not written.
     """
+    if backend not in get_args(Backend):
+        raise InputError(one_of(backend, get_args(Backend), what="backend"))
+    if remote:
+        return _remote(str(name), revision, {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code})
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     chosen = _dtype(dtype, device)
     folder = _folder(str(name))
@@ -63,7 +72,21 @@ def load(
         hf.to(device)
     except RuntimeError as error:
         raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
-    return CodeModel(str(name), hf, tokenizer, source=folder)
+    model = CodeModel(str(name), hf, tokenizer, source=folder)
+    if backend == "nnsight":
+        from ellora_trust.backends.nnsight import traced
+
+        return traced(model)
+    return model
+
+
+def _remote(name: str, revision: str | None, local: dict[str, Any]) -> CodeModel:
+    from ellora_trust.backends.nnsight import remote_model
+
+    given = [option for option, value in local.items() if value]
+    if given:
+        raise InputError(f"remote=True runs where the model is; leave out {', '.join(given)}")
+    return remote_model(name, revision=revision)
 
 
 def _dtype(dtype: str | torch.dtype | None, device: str) -> torch.dtype | str:

@@ -93,21 +93,28 @@ def _numbers(text: str, count: int, what: str, noun: str) -> range:
     return range(int(text), int(text) + 1)
 
 
-def visit(arch: Architecture, site: Site, visitor: Visitor) -> RemovableHandle:
-    """Call `visitor` on the activation at `site` in every forward, until the handle is removed."""
+def visit(arch: Architecture, site: Site, visitor: Visitor, *, reads: bool = False) -> RemovableHandle:
+    """Call `visitor` on the activation at `site` in every forward, until the handle is removed.
+
+    Args:
+        arch: Of the model.
+        site: Where.
+        visitor: Called with the activation.
+        reads: It never replaces anything; where the model is elsewhere, it may be called after the forward.
+    """
     if site.kind == "embed":
-        return _before(arch.blocks[0].module, visitor)
+        return _before(arch.blocks[0].module, visitor, reads)
     block = arch.blocks[site.layer]
     if site.kind == "resid":
-        return _after(Part(block.name, block.module), visitor)
+        return _after(Part(block.name, block.module), visitor, reads)
     if site.kind == "head":
         assert block.attn_out is not None, "resolve() refuses heads of a block without them"
         columns = slice(site.head * block.head_dim, (site.head + 1) * block.head_dim)
-        return _before(block.attn_out, _sliced(visitor, columns))
-    return _after(block.attn if site.kind == "attn" else block.mlp, visitor)
+        return _before(block.attn_out, _sliced(visitor, columns), reads)
+    return _after(block.attn if site.kind == "attn" else block.mlp, visitor, reads)
 
 
-def _after(part: Part, visitor: Visitor) -> RemovableHandle:
+def _after(part: Part, visitor: Visitor, reads: bool) -> RemovableHandle:
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         hidden = hidden_of(output)
         new = visitor(hidden if part.scale == 1.0 else hidden * part.scale)
@@ -116,10 +123,11 @@ def _after(part: Part, visitor: Visitor) -> RemovableHandle:
         new = (new if part.scale == 1.0 else new / part.scale).to(hidden.dtype)
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
+    hook.reads = reads  # pyright: ignore[reportFunctionMemberAccess]  # `ellora_trust.backends.nnsight` asks
     return part.module.register_forward_hook(hook)
 
 
-def _before(module: nn.Module, visitor: Visitor) -> RemovableHandle:
+def _before(module: nn.Module, visitor: Visitor, reads: bool) -> RemovableHandle:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0] if args else kwargs["hidden_states"]
         new = visitor(hidden)
@@ -128,6 +136,7 @@ def _before(module: nn.Module, visitor: Visitor) -> RemovableHandle:
         new = new.to(hidden.dtype)
         return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
+    hook.reads = reads  # pyright: ignore[reportFunctionMemberAccess]
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 

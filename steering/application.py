@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -131,6 +131,16 @@ class _Plan:
         self._where, self._steering, self._gate = where, steering, steering.gate
         self.rows: tuple[Tensor, Tensor] | None = None
         self.amounts: Tensor | float = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel light: a model that is elsewhere gets what this forward needs, not tokenizer and layout.
+
+        Raises:
+            InputError: A gate, which asks more than that.
+        """
+        if self._gate is not None:
+            raise InputError("a gate does not travel to a remote model; steer it without, or load the model here")
+        return {"rows": self.rows, "amounts": self.amounts}
 
     @contextmanager
     def follow(self, layout: Layout) -> Iterator[None]:

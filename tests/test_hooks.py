@@ -180,11 +180,11 @@ def test_nothing_is_left_after_an_exception_in_the_middle_of_registering(tiny, m
     before = hooks_and_bytes(tiny)
     registered = []
 
-    def failing(arch, site: Site, visitor):
+    def failing(arch, site: Site, visitor, **how):
         if len(registered) == 1:
             raise RuntimeError("out of hooks")
         registered.append(site)
-        return visit(arch, site, visitor)
+        return visit(arch, site, visitor, **how)
 
     monkeypatch.setattr("ellora_trust.hooks.visit", failing)
     with pytest.raises(RuntimeError, match="out of hooks"), edit(tiny, {"resid.*": lambda h, at: h}):
