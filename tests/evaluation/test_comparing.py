@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,14 +35,14 @@ def suite(tmp_path) -> Suite:
 
 
 @pytest.fixture(scope="module")
-def comparison(tiny, tmp_path_factory) -> Iterator[Comparison]:
+def comparison(tiny, tmp_path_factory) -> Comparison:
     changed = WeightChange({WEIGHT: tiny.hf.state_dict()[WEIGHT] * -9})
     folder = tmp_path_factory.mktemp("text")
     write_texts(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Asked, "load", lambda self: Echo())
         patch.setenv("ELLORA_TRUST_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield compare(tiny, {"A/A": "nothing", "changed": changed}, replace(SUITE, text=str(folder)))
+        return compare(tiny, {"A/A": "nothing", "changed": changed}, replace(SUITE, text=str(folder)))
 
 
 def test_nothing_changes_nothing_and_is_said_so(comparison):
