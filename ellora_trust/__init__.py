@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ellora_trust.evaluation.comparing import compare
     from ellora_trust.evaluation.comparison import Comparison
     from ellora_trust.evaluation.suite import Suite
+    from ellora_trust.explaining.explain import explain
+    from ellora_trust.explaining.explanation import Explanation
     from ellora_trust.hooks import Recorder, capture, edit
     from ellora_trust.intervention import ActivationEdit, Chain, Intervention, Nothing, WeightChange
     from ellora_trust.labeling import Labelled, label
@@ -51,6 +53,7 @@ _HOME = {
     "EnvironmentProblem": "ellora_trust.errors",
     "ErrorProbe": "probes",
     "Example": "ellora_trust.tasks.base",
+    "Explanation": "ellora_trust.explaining.explanation",
     "GradientIndex": "attribution",
     "InputError": "ellora_trust.errors",
     "Intervention": "ellora_trust.intervention",
@@ -69,6 +72,7 @@ _HOME = {
     "compare": "ellora_trust.evaluation.comparing",
     "discover": "ellora_trust.architecture",
     "edit": "ellora_trust.hooks",
+    "explain": "ellora_trust.explaining.explain",
     "label": "ellora_trust.labeling",
     "load": "ellora_trust.loading",
     "load_task": "ellora_trust.tasks",
@@ -88,6 +92,7 @@ __all__ = [
     "EnvironmentProblem",
     "ErrorProbe",
     "Example",
+    "Explanation",
     "GradientIndex",
     "InputError",
     "Intervention",
@@ -106,6 +111,7 @@ __all__ = [
     "compare",
     "discover",
     "edit",
+    "explain",
     "label",
     "load",
     "load_task",

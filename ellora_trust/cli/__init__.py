@@ -13,6 +13,7 @@ from ellora_trust.cli import (
     attribute,
     cache,
     compare,
+    explain,
     generate,
     models,
     probe,
@@ -39,6 +40,7 @@ app.add_typer(attribute.app, name="attribute")
 app.add_typer(steer.app, name="steer")
 app.add_typer(unlearn.app, name="unlearn")
 app.add_typer(compare.app, name="compare")
+app.command("explain")(explain.explain)
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
