@@ -51,7 +51,7 @@ TOOLS: tuple[tuple[str, str | None, Make, bool], ...] = (
     ("Kronfluence EK-FAC, every Linear, its damping", "kronfluence", partial(EKFAC, damping=1e-8), False),
     ("Kronfluence EK-FAC, body, damping 0.1 x mean", "kronfluence", partial(EKFAC, head=False), True),
     (HEADED, "kronfluence", EKFAC, True),
-    ("Kronfluence identity", "kronfluence", partial(kronfluence_tools.Kronfluence, strategy="identity"), True),
+    ("Kronfluence identity", "kronfluence", partial(kronfluence_tools.Kronfluence, strategy="identity"), False),
 )
 
 
