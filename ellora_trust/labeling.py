@@ -21,7 +21,7 @@ from ellora_trust.decoding import Decoding, Generation
 from ellora_trust.errors import InputError
 from ellora_trust.hooks import Recorder
 from ellora_trust.positions import Passage
-from ellora_trust.prompts import Format, render
+from ellora_trust.prompts import Format, Rendered, render
 from ellora_trust.runs import run
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome, Task
@@ -147,13 +147,10 @@ def label(
     Raises:
         InputError: The task has no examples, or a question is longer than the model's context.
     """
-    examples = task.examples(limit=limit, seed=seed)
-    if not examples:
-        raise InputError(f"task {task.name!r} has no examples here; see: ellora-trust tasks {task.name}")
-    rendered = [render(model, example, format=format, header=task.header) for example in examples]
+    examples, rendered = questions(model, task, limit=limit, seed=seed, format=format)
     passages = [Passage(one.text) for one in rendered]
     decoding = Decoding(task.max_new_tokens, task.stop, temperature, seed)
-    recorder = _recorder(model, sites, positions)
+    recorder = recorder_of(model, sites, positions)
     result = run(
         model,
         passages,
@@ -205,7 +202,7 @@ def label_given(
         model,
         passages,
         score=True,
-        recorder=_recorder(model, sites, positions),
+        recorder=recorder_of(model, sites, positions),
         store=store,
         progress=progress,
         label=f"reading {name}",
@@ -214,6 +211,21 @@ def label_given(
     return Labelled(name, list(examples), result.generations, outcomes, result.activations)
 
 
-def _recorder(model: CodeModel, sites: str | Iterable[str], positions: Iterable[str]) -> Recorder | None:
+def questions(
+    model: CodeModel, task: Task, *, limit: int | None, seed: int, format: Format
+) -> tuple[list[Example], list[Rendered]]:
+    """Return a task's examples and how the model is asked each.
+
+    Raises:
+        InputError: The task has no examples.
+    """
+    examples = task.examples(limit=limit, seed=seed)
+    if not examples:
+        raise InputError(f"task {task.name!r} has no examples here; see: ellora-trust tasks {task.name}")
+    return examples, [render(model, example, format=format, header=task.header) for example in examples]
+
+
+def recorder_of(model: CodeModel, sites: str | Iterable[str], positions: Iterable[str]) -> Recorder | None:
+    """Return a recorder of the sites; None where there are none."""
     sites = [sites] if isinstance(sites, str) else list(sites)
     return Recorder(model, sites, positions) if sites else None

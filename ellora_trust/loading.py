@@ -6,6 +6,7 @@ model = load("bigcode/starcoder2-3b", dtype="bfloat16", device="cuda")
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -55,7 +56,7 @@ def load(
         raise InputError(one_of(backend, get_args(Backend), what="backend"))
     if remote:
         return _remote(str(name), revision, {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code})
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or _default_device()
     chosen = _dtype(dtype, device)
     folder = _folder(str(name))
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -78,6 +79,11 @@ def load(
 
         return traced(model)
     return model
+
+
+def _default_device() -> str:
+    """The GPU that a launcher gave this process, or the first one, or the CPU."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def _remote(name: str, revision: str | None, local: dict[str, Any]) -> CodeModel:

@@ -24,6 +24,7 @@ from ellora_trust.inference import SharedPrefix, forward, start_recorder
 from ellora_trust.layout import Batch, running
 from ellora_trust.positions import Passage
 from ellora_trust.progress import Progress
+from ellora_trust.share import ALL, Share
 from ellora_trust.store import Activations, ActivationStore, Key, Values
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(
     recorder: Recorder | None = None,
     store: Path | None = None,
     token_budget: int | None = None,
+    share: Share = ALL,
     progress: bool = False,
     label: str = "running",
 ) -> Run:
@@ -65,14 +67,18 @@ def run(
         recorder: What to capture; None captures nothing.
         store: Folder for shards; a killed run started again goes on where it stopped.
         token_budget: Padded tokens in a batch; the model's own default if None.
+        share: Which shards of the store to write; of a part of them nothing is returned, since a call without a share
+            joins them.
         progress: Show a progress bar on standard error.
         label: What the bar says.
 
     Raises:
-        InputError: No passage, or one that does not fit.
+        InputError: No passage, one that does not fit, or a share without a store.
     """
     if not passages:
         raise InputError("there is nothing to run: the list of prompts is empty; give at least one")
+    if share.of > 1 and store is None:
+        raise InputError(f"share {share.name} has nowhere to go; give the folder that all shares write to as store")
     reserve = decoding.max_new_tokens if decoding else 0
     rows = [tokenize(model, p, number=i, reserve=reserve) for i, p in enumerate(passages)]
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].ids), i))
@@ -85,9 +91,11 @@ def run(
     parts: list[dict[Key, Values]] = []
     with (
         recorder.attached() if recorder else nullcontext(),
-        Progress(len(rows), label, enabled=progress) as bar,
+        Progress(sum(len(s) for n, s in enumerate(shards) if share.has(n)), label, enabled=progress) as bar,
     ):
         for number, shard in enumerate(shards):
+            if not share.has(number):
+                continue
             if disk and disk.done(number):
                 bar.advance(len(shard))
                 continue
@@ -96,6 +104,8 @@ def run(
                 disk.write(number, values, [g.to_dict() for g in generations])
             else:
                 kept, parts = list(zip(shard, generations, strict=False)), [values]
+    if share.of > 1:
+        return Run([], Activations({}))
     if disk:
         return Run([Generation(**g) for g in disk.records()], disk.activations() if recorder else Activations({}))
     back = torch.tensor(order).argsort()

@@ -41,6 +41,14 @@ class Share:
             raise InputError(f"{text!r} is not a share of the work; use i/n, such as 1/4 to 4/4")
         return cls(int(index) - 1, int(of))
 
+    @property
+    def name(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.index + 1}/{self.of}"
+
     def has(self, number: int) -> bool:
         """Whether the item of this number, from 0, is in the share."""
         return number % self.of == self.index
+
+
+ALL = Share()

@@ -35,6 +35,9 @@ Risk = Annotated[float, typer.Option(help="Share wrong, 0..1, at which coverage 
 Certify = Annotated[
     float | None, typer.Option(help="Certify a threshold for this share wrong, on a third of the groups.")
 ]
+Shard = Annotated[
+    str | None, typer.Option(help="This process's share, 1/4 to 4/4; torchrun and accelerate say theirs.")
+]
 Out = Annotated[Path, typer.Option(help="Run folder.")]
 Again = Annotated[bool, typer.Option("--again", help="Do it although it is done.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -14,6 +14,7 @@ import typer
 from ellora_trust.cli import probe_options as options
 
 if TYPE_CHECKING:
+    from ellora_trust.share import Share
     from probes.measuring.result import Evaluation
     from probes.steps.run_folder import Run
 
@@ -33,16 +34,23 @@ def label(
     samples: options.Samples = 1,
     temperature: options.Temperatures = None,
     out: options.Out = Path("runs/probe"),
+    shard: options.Shard = None,
     again: options.Again = False,
     json: options.Json = False,
 ) -> None:
     """Answer each question, decide the outcome, and keep both with the activations in the run folder."""
     from ellora_trust.cli.render import say
-    from probes.steps import label_step
+    from ellora_trust.share import Share
+    from probes.steps import label_share, label_step
     from probes.steps.run_folder import RunFolder
 
     put = (unsafe, format, dtype, device, only_prompt, samples, temperature)
     asked = options.Asked(model, task, source, labels, limit, seed, *put)
+    share = Share.parse(shard)
+    if share.of > 1:
+        label_share(options.job_of(asked), share, say=say, progress=True)
+        _print_share(share, json)
+        return
     run = label_step(options.job_of(asked), RunFolder(out), again=again, say=say, progress=True)
     _print_run(run, out, json)
 
@@ -50,15 +58,22 @@ def label(
 def extract(
     site: Annotated[list[str] | None, typer.Option(help="Such as mlp.*; may be given several times.")] = None,
     position: Annotated[list[str] | None, typer.Option(help="Such as answer.max; may be given several times.")] = None,
+    shard: options.Shard = None,
     out: options.Out = Path("runs/probe"),
     again: options.Again = False,
     json: options.Json = False,
 ) -> None:
     """Take activations of the folder's answers at other sites and positions; nothing is generated again."""
     from ellora_trust.cli.render import say
-    from probes.steps import extract_step
+    from ellora_trust.share import Share
+    from probes.steps import extract_share, extract_step
     from probes.steps.run_folder import RunFolder
 
+    share = Share.parse(shard)
+    if share.of > 1:
+        extract_share(RunFolder(out), share, sites=site, positions=position, progress=True)
+        _print_share(share, json)
+        return
     run = extract_step(RunFolder(out), sites=site, positions=position, again=again, say=say, progress=True)
     _print_run(run, out, json)
 
@@ -139,6 +154,15 @@ def print_evaluation(found: Evaluation) -> None:
         print_table("", table.columns, table.rows)
     for sentence in found.sentences():
         print(sentence)
+
+
+def _print_share(share: Share, json: bool) -> None:
+    from ellora_trust.cli.render import print_json
+
+    if json:
+        print_json({"share": share.name, "joined": False})
+        return
+    print(f"share {share.name} is done; when all are, run the same command once alone: it joins them")
 
 
 def _print_run(run: Run, out: Path, json: bool) -> None:

@@ -15,14 +15,17 @@ from probes.steps.evaluating import eval_step
 from probes.steps.fitting import Fitted, fit_step
 from probes.steps.labelling import extract_step, label_step, stored_job
 from probes.steps.reporting import report_step
+from probes.steps.sharing import extract_share, label_share
 from probes.steps.whole import JobResult, run_job
 
 __all__ = [
     "Fitted",
     "JobResult",
     "eval_step",
+    "extract_share",
     "extract_step",
     "fit_step",
+    "label_share",
     "label_step",
     "report_step",
     "run_job",

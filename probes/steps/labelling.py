@@ -95,13 +95,7 @@ def extract_step(
     Raises:
         InputError: No labels, an unknown site or position, or another model than the one that answered.
     """
-    run, job = folder.run(), stored_job(folder)
-    model = load(job.model, dtype=job.dtype, device=job.device)
-    if model.fingerprint != run.model["fingerprint"]:
-        raise InputError(
-            f"the answers in {folder.path} are by {run.model['name']} (fingerprint {run.model['fingerprint'][:12]}), "
-            f"but {job.model} is now {model.fingerprint[:12]}; label again with: ellora-trust probe label --again"
-        )
+    run, job, model = folder.run(), stored_job(folder), answered_by(folder)
     recorder = Recorder(model, sites or SITES, positions or job.positions)
     wanted = _names(recorder)
     tasks = dict(run.tasks)
@@ -110,7 +104,7 @@ def extract_step(
             say(f"{name}: these activations are there already; --again takes them anew")
             continue
         labelled = folder.read_labels(name)
-        passages = _passages(model, labelled, job)
+        passages = passages_of(model, labelled, job)
         store = cache_dir() / "activations"
         taken = capture(model, passages, wanted[0], wanted[1], store=store, progress=progress)
         where = folder.write_activations(replace(labelled, activations=taken), model.fingerprint)
@@ -119,6 +113,22 @@ def extract_step(
     changed = replace(run, tasks=tasks)
     folder.write_run(changed)
     return changed
+
+
+def answered_by(folder: RunFolder) -> CodeModel:
+    """Return the model that gave the folder's answers.
+
+    Raises:
+        InputError: No labels, or the model of that name is another one now.
+    """
+    run, job = folder.run(), stored_job(folder)
+    model = load(job.model, dtype=job.dtype, device=job.device)
+    if model.fingerprint != run.model["fingerprint"]:
+        raise InputError(
+            f"the answers in {folder.path} are by {run.model['name']} (fingerprint {run.model['fingerprint'][:12]}), "
+            f"but {job.model} is now {model.fingerprint[:12]}; label again with: ellora-trust probe label --again"
+        )
+    return model
 
 
 def _is_there(job: ProbeJob, folder: RunFolder) -> bool:
@@ -206,7 +216,7 @@ def _names(recorder: Recorder) -> tuple[list[str], list[str]]:
     return [str(site) for site in recorder.sites], [position.name for position in recorder.positions]
 
 
-def _passages(model: CodeModel, labelled: Labelled, job: ProbeJob) -> list[Passage]:
+def passages_of(model: CodeModel, labelled: Labelled, job: ProbeJob) -> list[Passage]:
     """What the model read when it answered, token by token."""
     found = []
     for example, generation in zip(labelled.examples, labelled.generations, strict=True):
