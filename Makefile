@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: probe test check notebooks wheel bench install toolchain clean
+.PHONY: probe test check docs notebooks wheel bench install toolchain clean
 
 probe: $(INSTALLED)
 	$(BIN)/ellora-trust probe --out runs/probe
@@ -36,6 +36,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Fails on a broken link, a name that does not exist, a docstring that cannot be read.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/run.py notebooks/*.ipynb
