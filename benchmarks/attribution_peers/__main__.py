@@ -36,13 +36,13 @@ from ellora_trust.stats import group_bootstrap
 from ellora_trust.testbed.documents import corpus
 from ellora_trust.testbed.lds import SHIPPED, Truth, lds
 
-OURS, LARGER = "ours, K-FAC, 1 bit, 4 kB", "ours, K-FAC, 1 bit, 16 kB"
+OURS, LARGER = "ours, K-FAC, 1 bit, 4 kB", "ours, K-FAC, 1 bit, 16 kB, sides of 512"
 HEADED = "Kronfluence EK-FAC, every Linear, damping 0.1 x mean"
 EKFAC = partial(kronfluence_tools.Kronfluence, strategy="ekfac")
 # Name, package, how it is made, whether its cost is shown.
 TOOLS: tuple[tuple[str, str | None, Make, bool], ...] = (
     (OURS, None, partial(own_tools.StoredIndex, n_bytes=4096), True),
-    (LARGER, None, partial(own_tools.StoredIndex, n_bytes=16_384), True),
+    (LARGER, None, partial(own_tools.StoredIndex, n_bytes=16_384, projection=512), True),
     ("ours, K-FAC, exact", None, own_tools.Exact, False),
     ("Bergson build + query, projection 16", "bergson", partial(bergson_tools.StoredIndex, projection=16), True),
     ("Bergson TrackStar", "bergson", bergson_tools.TrackStar, True),

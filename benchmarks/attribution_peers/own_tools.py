@@ -15,7 +15,7 @@ from attribution.index import GradientIndex
 from attribution.layers import find_layers
 from attribution.losses import Counted
 from attribution.ngrams import ngram_scores
-from attribution.rows import Projector
+from attribution.rows import PROJECTION, Projector
 from benchmarks.attribution_peers.tool import Material, Scores
 from ellora_trust.testbed.lds import Truth
 
@@ -25,8 +25,9 @@ class StoredIndex:
 
     n_bytes = 0
 
-    def __init__(self, material: Material, folder: Path, n_bytes: int):
-        self.material, self.folder, self.plan = material, folder / f"own {n_bytes}", Plan(bits=n_bytes)
+    def __init__(self, material: Material, folder: Path, n_bytes: int, projection: int = PROJECTION):
+        self.material, self.folder = material, folder / f"own {n_bytes}"
+        self.plan = Plan(bits=n_bytes, projection=projection)
 
     def build(self) -> None:
         self._index = GradientIndex.build(self.material.model, self.material.sources, self.folder, plan=self.plan)

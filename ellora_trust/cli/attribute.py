@@ -33,6 +33,9 @@ def index(
     limit: Annotated[int | None, typer.Option(help="Documents at most, from the first on.")] = None,
     bits: Annotated[int, typer.Option(help="Bytes a document of one-bit rows, which are looked through first.")] = 4096,
     int8: Annotated[int, typer.Option(help="Bytes a document of the rows that rank the best again; 0 for none.")] = 0,
+    projection: Annotated[
+        int, typer.Option(help="Numbers kept of each side of a layer; more is closer and slower: 512 with 16384 bits.")
+    ] = 96,
     whitening: Annotated[str, typer.Option(help="kfac or none.")] = "kfac",
     seed: Annotated[int, typer.Option(help="Of the factors' sample and the sketch.")] = 0,
     shard: Annotated[
@@ -49,7 +52,7 @@ def index(
     from ellora_trust.loading import load
     from ellora_trust.share import Share
 
-    plan = Plan(bits=bits, int8=int8, whitening=whitening, seed=seed)  # pyright: ignore[reportArgumentType]  # checked there
+    plan = Plan(bits=bits, int8=int8, projection=projection, whitening=whitening, seed=seed)  # pyright: ignore[reportArgumentType]  # checked there
     corpus = Corpus.open(source, column=column, split=split, limit=limit)
     complete = build(load(model), corpus, out, plan=plan, share=Share.parse(shard), progress=True)
     size, n = size_of(out), len(corpus)

@@ -177,3 +177,15 @@ def test_plain_gradients_can_be_indexed_too(tiny, tmp_path):
     (hits,) = index.query([whole(tiny, sources()[4].text)], k=12)
     assert "doc-4" in [hit.id for hit in hits[:3]]
     assert torch.isfinite(torch.tensor([hit.score for hit in hits])).all()
+
+
+def test_the_shipped_index_predicts_retraining(tmp_path):
+    from attribution.losses import answer
+    from ellora_trust.loading import load
+    from ellora_trust.testbed.lds import SHIPPED, Truth, lds
+
+    truth, model = Truth.read(), load(SHIPPED)
+    index = GradientIndex.build(model, [Source(one.id, one.text) for one in truth.documents()], tmp_path / "index")
+    scores = index.scores([answer(model, one.prompt, one.answer, end=True) for one in truth.queries])
+    found = lds(scores, truth).value
+    assert found.low > 0.35, found  # plain gradients, exact, have 0.352; empty buckets once left 0.1
