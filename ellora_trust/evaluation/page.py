@@ -41,7 +41,7 @@ def page(comparison: Comparison) -> Report:
         f"a task, margin {float(suite['margin']):.1%}, intervals at {float(suite['confidence']):.0%}."
     )
     sections = [section(one, comparison) for one in comparison.candidates]
-    sections.insert(len(sections) if len(sections) == 1 else 0, Section("All tasks", _overview(comparison)))
+    sections.append(Section("All tasks", _overview(comparison)))
     sections.append(Section("How to read this", [Text(line) for line in _READING]))
     return Report(f"{comparison.model['name']}: before and after", lead, sections, provenance(comparison))
 
