@@ -109,7 +109,9 @@ def _words(explanation: Explanation) -> list[Block]:
     from attribution.token_views import highlight
 
     words = explanation.words
-    return [highlight(words.result), replace(words.strongest(10), caption="")]
+    # Its own title would strip the white space, which may be all that is asked about.
+    shown = replace(highlight(words.result), title=f"Why {words.result.answer!r}")
+    return [shown, replace(words.strongest(10), caption="")]
 
 
 def _components(explanation: Explanation) -> list[Block]:

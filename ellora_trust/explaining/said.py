@@ -196,8 +196,10 @@ def foil_span(said: Said, foil: str) -> tuple[AnswerSpan, str]:
     # Where one text lacks what the other holds, the character that follows tells them apart.
     low = min(same, len(answer) - 1)
     high = max(len(answer) - after, low + 1)
-    inside = [(start, end) for start, end in said.offsets if start < high and end > low]
-    start, end = inside[0][0], inside[-1][1]
-    # What lies outside of the tokens stands in both texts.
-    instead = foil[start : len(foil) - (len(answer) - end)]
-    return AnswerSpan.of(said, start, end, "foil"), instead
+    offsets = said.offsets
+    inside = [number for number, (start, end) in enumerate(offsets) if start < high and end > low]
+    first, last = inside[0], inside[-1]
+    # What lies outside of the tokens stands in both texts. A foil that only lacks something takes what follows as well.
+    while not (instead := foil[offsets[first][0] : len(foil) - (len(answer) - offsets[last][1])]):
+        first, last = (first, last + 1) if last + 1 < len(offsets) else (first - 1, last)
+    return AnswerSpan.of(said, offsets[first][0], offsets[last][1], "foil"), instead
