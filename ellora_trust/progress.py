@@ -10,15 +10,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from ellora_trust.quiet import is_quiet
+
 
 class Progress:
     """`with Progress(total, "labelling") as bar: bar.advance(16)`.
 
-    On a terminal it is a bar; elsewhere a line every `every` seconds, so that a log file shows the work goes on.
+    On a terminal it is a bar; elsewhere a line every `every` seconds, so that a log file shows the work goes on. Under
+    `ellora-trust --quiet`, or with ELLORA_TRUST_QUIET set, it is silent.
     """
 
     def __init__(self, total: int, label: str, *, enabled: bool = True, every: float = 15.0):
-        self._total, self._label, self._enabled, self._every = total, label, enabled, every
+        self._total, self._label, self._every = total, label, every
+        self._enabled = enabled and not is_quiet()
         self._console = Console(stderr=True)
         self._done = 0
         self._bar: RichProgress | None = None

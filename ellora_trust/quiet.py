@@ -1,9 +1,32 @@
-"""transformers without its progress bars and warnings, for the length of a `with`."""
+"""Who is asked to be silent: transformers for the length of a `with`, this library where the user says so."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Set to anything: no progress bars and no remarks, also in the processes that this one starts.
+VARIABLE = "ELLORA_TRUST_QUIET"
+
+
+def is_quiet() -> bool:
+    """Whether the user wants to see results and problems only."""
+    return bool(os.environ.get(VARIABLE))
+
+
+@contextmanager
+def hush() -> Iterator[None]:
+    """Be quiet inside the `with`."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the machine lacks something, 2 the input does not fit, 130
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ from ellora_trust.cli import (
     compare,
     explain,
     generate,
+    interrupted,
     models,
     probe,
     probe_score,
@@ -29,11 +31,28 @@ from ellora_trust.cli import (
 
 app = typer.Typer(
     name="ellora-trust",
+    cls=interrupted.Interruptible,
     help="Find out when a code LLM is wrong, why, and repair it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def everywhere(
+    context: typer.Context,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no remarks on standard error; warnings stay.")
+    ] = False,
+) -> None:
+    """Find out when a code LLM is wrong, why, and repair it."""
+    from ellora_trust.quiet import hush
+
+    if quiet:
+        context.with_resource(hush())
+
+
 app.add_typer(probe.app, name="probe")
 probe.app.command("score")(probe_score.score)
 app.add_typer(attribute.app, name="attribute")
@@ -60,9 +79,9 @@ def main() -> None:
     except InputError as error:
         print(f"ellora-trust: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("ellora-trust: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except (interrupted.Interrupted, KeyboardInterrupt):
+        print(f"ellora-trust: {interrupted.sentence(sys.argv[1:])}", file=sys.stderr)
+        sys.exit(interrupted.EXIT_CODE)
     except BrokenPipeError:
         # The reader of our output has left; nothing more to say to it.
         sys.stderr.close()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ellora_trust.quiet import is_quiet
+
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table, as wide as it needs where the output is not a terminal."""
@@ -35,7 +37,9 @@ def print_json(value: Any) -> None:
 
 
 def say(line: str) -> None:
-    """Print a remark on standard error, where it does not mix with results."""
+    """Print a remark on standard error, where it does not mix with results; under --quiet only a warning."""
+    if is_quiet() and not line.lower().startswith("warning"):
+        return
     print(line, file=sys.stderr, flush=True)
 
 

@@ -20,6 +20,7 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _TICK = 0.02  # seconds between two looks at memory
 _CHUNK = 1 << 16
 _GRACE = 5.0  # seconds that the kernel may take to clear a killed jail away
+_INHERITED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 _XCPU = 128 + signal.SIGXCPU
 
 
@@ -42,6 +43,7 @@ def start(
     argv: Sequence[str], *, stdin: IO[bytes] | int, keep: Sequence[int], env: Mapping[str, str], cwd: str | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, with only `keep` open beside the three standard streams."""
+    ignored = [number for number in _INHERITED if signal.getsignal(number) is signal.SIG_IGN]
     return subprocess.Popen(
         argv,
         stdin=stdin,
@@ -51,7 +53,15 @@ def start(
         env=dict(env),
         cwd=cwd,
         start_new_session=True,
+        # Only where it is needed: it keeps Popen from the faster vfork.
+        preexec_fn=(lambda: _restore(ignored)) if ignored else None,
     )
+
+
+def _restore(ignored: Sequence[signal.Signals]) -> None:
+    """Undo what nohup or a shell's `&` did to this process: exec hands on what is ignored."""
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def watch(watched: Watched, pipes: Mapping[str, IO[bytes]], on_tick: Callable[[], None] = lambda: None) -> Run:

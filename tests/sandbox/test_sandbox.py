@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,3 +149,15 @@ def test_unsafe_runs_say_so_in_every_result(tmp_path: Path) -> None:
 def test_the_same_source_runs_in_a_folder_of_its_own_each_time() -> None:
     program = "import os; open('/tmp/x', 'x'); print(os.listdir('/tmp'))"
     assert [BOX.run(program).stdout for _ in range(2)] == ["['x']\n"] * 2
+
+
+def test_a_program_does_not_inherit_the_signals_that_nohup_makes_its_caller_ignore() -> None:
+    program = "import signal; print([int(signal.getsignal(n) == signal.SIG_IGN) for n in (1, 2, 3)])"
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        seen = run(program).stdout
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert seen == "[0, 0, 0]\n"
