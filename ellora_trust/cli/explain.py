@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ellora_trust.explaining.explanation import Explanation
+    from steering import SteeringVector
 
 
 def explain(
@@ -46,12 +48,13 @@ def explain(
     from ellora_trust.cli.steered import read_vector
     from ellora_trust.explaining.explain import explain as explained
 
+    vectors = {name: read_vector(name) for name in steer or ()}
     explanation = explained(
-        model or _its_model(probe, index),
+        model or _its_model([probe, index], vectors),
         given(prompt),
         probe=probe,
         index=index,
-        vectors={name: read_vector(name) for name in steer or ()},
+        vectors=vectors,
         foil=given(foil) if foil is not None else None,
         against=given(against) if against is not None else None,
         language=language,  # pyright: ignore[reportArgumentType]  # checked where it is used
@@ -66,11 +69,13 @@ def explain(
     print_json(explanation.to_dict()) if json else _render(explanation, out)
 
 
-def _its_model(*folders: Path | None) -> str:
+def _its_model(folders: Sequence[Path | None], vectors: Mapping[str, SteeringVector]) -> str:
     """The model that one of these was made for; the default one without any."""
     from ellora_trust.artifacts import read_description
 
-    return next((read_description(folder).model["name"] for folder in folders if folder is not None), "smollm2")
+    made = [read_description(folder) for folder in folders if folder is not None]
+    made += [vector.artifact for vector in vectors.values() if vector.artifact is not None]
+    return next((str(one.model["name"]) for one in made), "smollm2")
 
 
 def _render(explanation: Explanation, out: Path) -> None:

@@ -118,8 +118,6 @@ class _Case:
             documents, sets = self._documents(said, about, foil, index, k)
         with self._timed("steering"):
             trials = self._steer(said, vectors, foil)
-        settings = {"language": self.language, "format": format, **{n: str(v) for n, v in self.length.items()}}
-        settings |= {n: str(v) for n, v in (("probe", probe), ("index", index)) if isinstance(v, (str, Path))}
         return Explanation(
             model=self.model.name,
             fingerprint=self.model.fingerprint,
@@ -134,8 +132,13 @@ class _Case:
             sets=sets,
             trials=trials,
             seconds=self.seconds,
-            settings=settings,
+            settings=self._settings(format, probe, index),
         )
+
+    def _settings(self, format: str, probe: Any, index: Any) -> dict[str, str]:
+        folders = {name: str(one) for name, one in (("probe", probe), ("index", index)) if isinstance(one, (str, Path))}
+        length = {name: str(value) for name, value in self.length.items()}
+        return {"language": self.language, "format": format, **length, **folders}
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
