@@ -54,3 +54,14 @@ def test_blocks_that_are_no_sum_are_refused_by_name():
     bloom = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=50, hidden_size=16, n_layer=1, n_head=2))
     with pytest.raises(InputError, match=r"transformer.h.0 \(BloomBlock\) does not add attention \+ MLP"):
         discover(bloom.eval())
+
+
+def test_blocks_that_add_little_more_than_bfloat16_rounds_are_still_named():
+    # As in SmolLM2, whose first token has a stream a hundred times as long as what a block adds.
+    model = make_model("llama")
+    with torch.no_grad():
+        model.hf.get_input_embeddings().weight.mul_(60)
+    exact = discover(model.hf)
+    rounded = discover(model.hf.to(torch.bfloat16))
+    names = [(block.attn.name, block.mlp.name, block.attn.scale) for block in exact.blocks]
+    assert [(block.attn.name, block.mlp.name, block.attn.scale) for block in rounded.blocks] == names
