@@ -207,8 +207,8 @@ def _block(name: str, module: nn.Module, calls: dict[str, _Call], n_heads: int) 
 def _residual_pair(whole: _Call, children: list[_Call]) -> tuple[_Call, _Call, float] | None:
     """The two children, in order of execution, for which `output - input = scale * (a + m)` fits best, if it does."""
     width, dtype = whole.output.shape[-1], whole.output.dtype
-    # Token by token in units of the stream: what a block adds to an attention sink may be a hundredth of it, in bfloat16
-    # hardly more than what is rounded.
+    # Token by token in units of the stream: a block may add a hundredth of an attention sink, which in bfloat16 is
+    # hardly more than rounding.
     unit = whole.output.double().reshape(-1, width).norm(dim=-1, keepdim=True).clamp_min(1e-30)
     delta = ((whole.output.double() - whole.input.double()).reshape(-1, width) / unit).flatten()
     coarse = dtype not in _FIT_TOLERANCE
