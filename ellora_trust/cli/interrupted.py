@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
+import typer
 from typer.core import TyperGroup
 
 EXIT_CODE = 130  # 128 + SIGINT, as shells have it
@@ -38,7 +38,7 @@ class Interrupted(BaseException):
 class Interruptible(TyperGroup):
     """Lets Ctrl-C through to `main`, where typer would end without a word."""
 
-    def invoke(self, ctx: click.Context) -> object:
+    def invoke(self, ctx: typer.Context) -> object:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
