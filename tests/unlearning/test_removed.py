@@ -76,7 +76,8 @@ def test_only_the_name_of_the_removed_form_counts():
         for context in contexts(pair):
             one = item(context)
             text = one.prompt + one.completion
-            ((start, end),) = one.spans or ()
+            assert one.spans is not None
+            ((start, end),) = one.spans
             assert text[start:end] == context.decision[0]
             assert one.replacement == context.good + "\n"
             assert not context.prompt.endswith(" ")
