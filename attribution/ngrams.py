@@ -87,7 +87,11 @@ class NgramIndex:
 
         held = self.documents_
         with replacing(path) as beside:
-            parts = {"keys": self.keys_.view(np.int64), "idf": self.idf_, "shape": np.array([self.n, self.n_documents_])}
+            parts = {
+                "keys": self.keys_.view(np.int64),
+                "idf": self.idf_,
+                "shape": np.array([self.n, self.n_documents_]),
+            }
             save_file(parts | {name: getattr(held, name) for name in _PARTS}, beside)
 
     @classmethod

@@ -36,7 +36,7 @@ ROBUST = (
 
 
 def table(rows: list[Row]) -> str:
-    """Return both tables as Markdown; several seeds become means, with seed 0's intervals."""
+    """Return both tables as Markdown; several seeds become means, with the outermost ends of their intervals."""
     final = [row for row in rows if row["seed"] >= 0]
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(final, key=lambda row: (row["plant"], row["seed"])):
@@ -88,8 +88,8 @@ def _ratio(steps: dict[str, int | None], twin: dict[str, int | None]) -> str:
 
 
 def _number(rows: list[Row], name: str, spec: str) -> str:
-    one = rows[0][name]
-    interval = f"[{one['low']:{spec}}, {one['high']:{spec}}]"
+    low, high = min(r[name]["low"] for r in rows), max(r[name]["high"] for r in rows)
+    interval = f"[{low:{spec}}, {high:{spec}}]"
     value = mean(r[name]["value"] for r in rows)
     return f"{value:{spec}} {interval}"
 
