@@ -1,6 +1,6 @@
 """What attribution by gradient costs: building an index over a plain forward and backward, and asking one.
 
-    python -m benchmarks.attribution_cost [--tokens 100000] [--limit 60] [--rounds 5]
+    python -m benchmarks.attribution_cost [--tokens 100000] [--limit 60] [--rounds 5] [--models testbed smollm2]
 
 Building is compared in seconds of one processor, in the same run and the same batches. A question is timed beyond its
 own forward and backward, over rows that are replicated.
@@ -48,6 +48,8 @@ def main() -> None:
 def cost(args: argparse.Namespace) -> None:
     """Print CPU seconds of factors and rows over those of a plain forward and backward, which trains nothing."""
     for name, texts in costed(args):
+        if name not in args.models:
+            continue
         model, layers = load(name), find_layers(load(name))
         read = [whole(model, text) for text in texts]
 
@@ -119,6 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="+", default=["testbed", "smollm2"])
     return parser.parse_args()
 
 

@@ -100,6 +100,7 @@ def test_ctrl_c_in_a_command_exits_with_130_and_one_sentence(go, tmp_path: Path,
     assert err == ("ellora-trust: interrupted; answers and activations are kept; the same command goes on from there\n")
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c_ends_a_long_command_and_the_same_command_finishes_it(tiny_folder: Path, tmp_path: Path):
     asked = ["probe", "label", "--model", tiny_folder, "--labels", labels(tmp_path / "a.jsonl", 1500)]
     argv = [sys.executable, "-m", "ellora_trust", *map(str, asked), "--out", str(tmp_path / "run")]
