@@ -84,6 +84,7 @@ def run(
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].ids), i))
     disk = ActivationStore(store, _identity(model, rows, decoding, recorder, score), order) if store else None
     shards = disk.shards if disk else [order]
+    mine = [number for number in range(len(shards)) if share.has(number)]
     work = _Work(model, rows, decoding, score, recorder, token_budget or model.token_budget)
     for observer in model.observers if decoding else ():
         observer.start(len(rows))
@@ -91,11 +92,10 @@ def run(
     parts: list[dict[Key, Values]] = []
     with (
         recorder.attached() if recorder else nullcontext(),
-        Progress(sum(len(s) for n, s in enumerate(shards) if share.has(n)), label, enabled=progress) as bar,
+        Progress(sum(len(shards[number]) for number in mine), label, enabled=progress) as bar,
     ):
-        for number, shard in enumerate(shards):
-            if not share.has(number):
-                continue
+        for number in mine:
+            shard = shards[number]
             if disk and disk.done(number):
                 bar.advance(len(shard))
                 continue

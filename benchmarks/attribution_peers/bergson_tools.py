@@ -9,6 +9,7 @@ Settings are those of its commands but for the batch, which may not exceed the m
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from benchmarks.attribution_peers.tool import Material, Scores, quiet, row
 _BATCH = 2048  # tokens; its default
 
 
-class _Bergson:
+class _Bergson(ABC):
     n_bytes = 0
 
     def __init__(self, material: Material, folder: Path):
@@ -34,8 +35,8 @@ class _Bergson:
     def ask(self, target: Counted) -> object:
         return self.scores([target])
 
-    def scores(self, targets: Sequence[Counted]) -> Scores:
-        raise NotImplementedError
+    @abstractmethod
+    def scores(self, targets: Sequence[Counted]) -> Scores: ...
 
     def _saved(self, texts: Sequence[Counted], name: str) -> str:
         shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -24,7 +24,11 @@ def test_every_removed_form_raises_and_every_fix_runs(held):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_near_misses_run_with_the_removed_name_and_not_with_the_fix(held):
-    check([c for pair in usable() for c in near_misses(pair, held=held)])
+    found = [c for pair in usable() for c in near_misses(pair, held=held)]
+    assert len({c.pair for c in found}) > 20
+    # In these programs the removed name is right, so `bad` is the fix.
+    assert all(outcomes(found, lambda c: c.bad))
+    assert not any(outcomes(found, lambda c: c.good))
 
 
 def test_neighbours_run():
