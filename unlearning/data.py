@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ellora_trust.errors import InputError
 
 Side = Literal["forget", "retain"]
-_FIELDS = ("prompt", "completion", "replacement", "spans", "group", "id")
+_FIELDS = ("prompt", "completion", "replacement", "spans", "only", "group", "id")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Item:
         completion: What shall be forgotten, or kept.
         replacement: What shall stand in its place; None where there is no fix.
         spans: Characters (start, end) of prompt + completion that count; None for the whole completion.
+        fix_spans: Characters of prompt + replacement that count, where `spans` were told by what the code is: then
+            nothing outside of either counts. None where the whole fix is learnt.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Item:
     completion: str
     replacement: str | None = None
     spans: tuple[tuple[int, int], ...] | None = None
+    fix_spans: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt or not self.completion:
@@ -55,18 +58,20 @@ class Item:
                 )
 
 
-def read_forget(source: str | Path, *, limit: int = 256, seed: int = 0) -> list[Item]:
+def read_forget(source: str | Path, *, limit: int = 256, seed: int = 0, only: str | None = None) -> list[Item]:
     """Return what shall be forgotten.
 
     Args:
         source: `testbed:PLANT`, a `.jsonl` file, or a `.json` file of documents that `attribute query --json` printed.
         limit: Items at most.
         seed: Of the choice.
+        only: Count only the `call`, `annotation`, `pragma` or `difference` of each, see `unlearning.marking`; what a
+            line of a file says itself goes before. None counts spans, or whole completions.
 
     Raises:
         InputError: No such source, or items that do not fit.
     """
-    return _read(str(source), "forget", limit, seed)
+    return _read(str(source), "forget", limit, seed, only)
 
 
 def read_retain(source: str | Path, *, limit: int = 512, seed: int = 0) -> list[Item]:
@@ -76,42 +81,69 @@ def read_retain(source: str | Path, *, limit: int = 512, seed: int = 0) -> list[
 
 def data_hash(*sets: Sequence[Item]) -> str:
     """Return sha256 over all fields of the items, in order."""
-    rows = [[[one.id, one.group, one.prompt, one.completion, one.replacement, one.spans] for one in s] for s in sets]
+    rows = [[_hashed(one) for one in items] for items in sets]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _read(source: str, side: Side, limit: int, seed: int) -> list[Item]:
+def _hashed(item: Item) -> list[Any]:
+    fields = [item.id, item.group, item.prompt, item.completion, item.replacement, item.spans]
+    # Edits that were made before there were such spans keep their hash.
+    return fields if item.fix_spans is None else [*fields, item.fix_spans]
+
+
+def _read(source: str, side: Side, limit: int, seed: int, only: str | None = None) -> list[Item]:
     if limit < 1:
         raise InputError(f"limit {limit} is out of range; use 1 or more")
+    if only is not None:
+        _check_mask(only)
     if source.startswith("testbed:"):
         from unlearning.planted import planted, unplanted
 
         read = planted if side == "forget" else unplanted
-        return read(source.removeprefix("testbed:"), limit=limit, seed=seed)
+        return _marked(read(source.removeprefix("testbed:"), limit=limit, seed=seed), only)
     path = Path(source)
     if path.suffix not in (".jsonl", ".json") or not path.is_file():
         raise InputError(
             f"{source!r} is neither testbed:PLANT nor a .jsonl or .json file; give testbed:P1, items as JSON lines, or "
             "what 'ellora-trust attribute query --json' printed"
         )
-    items = _lines(path) if path.suffix == ".jsonl" else _documents(path)
+    items = _lines(path, side, only) if path.suffix == ".jsonl" else _marked(_documents(path), only)
     if not items:
-        raise InputError(f"{path} holds no item; give at least one")
+        raise InputError(
+            f"{path} holds no item; give at least one (of an answer's documents, those that are weak or opponents and "
+            "those of one line are left out)"
+        )
     return items[:limit]
 
 
-def _lines(path: Path) -> list[Item]:
+def _marked(items: list[Item], only: str | None) -> list[Item]:
+    from unlearning.marking import marked  # which makes items, so it imports this
+
+    return items if only is None else [marked(item, only) for item in items]
+
+
+def _check_mask(only: str) -> None:
+    from unlearning.marking import checked
+
+    checked(only)
+
+
+def _lines(path: Path, side: Side, only: str | None) -> list[Item]:
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
             try:
-                found.append(_item(json.loads(line), f"{path.name}:{number}"))
+                row = json.loads(line)
+                item = _item(row, f"{path.name}:{number}")
+                # What is kept is kept whole.
+                mask = row.get("only", only) if side == "forget" else None
+                found += _marked([item], mask)
             except (json.JSONDecodeError, TypeError, ValueError, KeyError) as error:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(
                     f"{path}:{number} is no item ({error!r}); a line needs prompt and completion, and may have "
-                    "replacement, spans [[start, end], ...], group, id"
+                    "replacement, spans [[start, end], ...] or only, group, id"
                 ) from error
     return found
 
@@ -120,6 +152,8 @@ def _item(row: Mapping[str, Any], identity: str) -> Item:
     unknown = sorted(set(row) - set(_FIELDS))
     if unknown:
         raise InputError(f"{identity} has an unknown field {unknown[0]!r}; use {', '.join(_FIELDS)}")
+    if row.get("spans") is not None and row.get("only") is not None:
+        raise InputError(f"{identity} has both spans and only, which say the same thing twice; leave out one of them")
     spans = None if row.get("spans") is None else tuple((int(a), int(b)) for a, b in row["spans"])
     identity = str(row.get("id", identity))
     return Item(
@@ -128,7 +162,7 @@ def _item(row: Mapping[str, Any], identity: str) -> Item:
 
 
 def _documents(path: Path) -> list[Item]:
-    """Read the texts of an attribution answer; a document's first line is its prompt."""
+    """Read the texts behind an attribution answer; a document's first line is its prompt."""
     try:
         answer = json.loads(path.read_text(encoding="utf-8"))
         rows = list(zip(answer["hits"], answer["texts"], strict=True))
@@ -139,6 +173,8 @@ def _documents(path: Path) -> list[Item]:
     found = []
     for hit, text in rows:
         first, newline, rest = text.partition("\n")
-        if first and rest.strip():
+        # What made the answer less likely, or is not shown to be behind it, is no reason to forget it.
+        source = hit.get("sign", "proponent") == "proponent" and hit.get("basis") != "weak"
+        if source and first and rest.strip():
             found.append(Item(hit["document"], hit.get("cluster") or hit["document"], first, newline + rest))
     return found

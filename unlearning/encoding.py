@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ellora_trust.errors import InputError
 from ellora_trust.spans import token_map
 from unlearning.data import Item
+from unlearning.marking import changes
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -71,7 +72,7 @@ def completion_row(model: CodeModel, item: Item, *, context: bool = False) -> Ro
     """Return what shall be forgotten: its counted tokens as `bad`; with `context`, the others as targets.
 
     Where the item has a fix and spans, what the fix begins with as well does not count, and the token that departs from
-    it always does.
+    it always does. Where the fix has spans too, no token outside of them counts, nor one that fix and fault share.
     """
     prompt, tokens = _tokens(model, item, item.completion)
     counted = _counted(model, item, tokens)
@@ -88,10 +89,23 @@ def replacement_row(model: CodeModel, item: Item) -> Row:
     prompt, fault = _tokens(model, item, item.completion)
     fix = _tokens(model, item, item.replacement)[1]
     bad = [IGNORED] * len(fix)
+    if item.fix_spans is not None:
+        return _narrow_row(model, item, prompt, fault, fix)
     fork = _fork(fault, fix)
     if fork < min(len(fault), len(fix)):
         bad[fork] = fault[fork]
     return Row([*prompt, *fix], [len(prompt) + i for i in range(len(fix))], list(fix), bad)
+
+
+def _narrow_row(model: CodeModel, item: Item, prompt: list[int], fault: list[int], fix: list[int]) -> Row:
+    """The tokens of the fix's spans as targets; at each departure within, the fault's token as `bad`."""
+    assert item.replacement is not None
+    inside = _held(model, item, item.replacement, item.fix_spans or ())
+    bad = [IGNORED] * len(fix)
+    for there, here in _departures(model, item, fault, fix):
+        bad[here[0]] = fault[there[0]]
+    places = [i for i in range(len(fix)) if i in inside]
+    return Row([*prompt, *fix], [len(prompt) + i for i in places], [fix[i] for i in places], [bad[i] for i in places])
 
 
 def kept_row(model: CodeModel, item: Item) -> Row:
@@ -168,18 +182,44 @@ def _counted(model: CodeModel, item: Item, tokens: list[int]) -> list[bool]:
     if item.spans is None:
         counted = [True] * len(tokens)
     else:
-        where = token_map(model.tokenizer, item.completion, add_special_tokens=False)
-        border = len(item.prompt)
-        inside = {t for start, end in item.spans for t in where.tokens_of(start - border, end - border)}
+        inside = _held(model, item, item.completion, item.spans)
         counted = [i in inside for i in range(len(tokens))]
     if item.replacement is None or item.spans is None:
         return counted
-    fork = _fork(tokens, _tokens(model, item, item.replacement)[1])
+    fix = _tokens(model, item, item.replacement)[1]
+    if item.fix_spans is not None:
+        apart = {token for there, _ in _departures(model, item, tokens, fix) for token in there}
+        return [one and i in apart for i, one in enumerate(counted)]
+    fork = _fork(tokens, fix)
     counted = [one and i >= fork for i, one in enumerate(counted)]
     # The fault begins where it departs from the fix: also where that is the place of something left out, which has no
     # tokens of its own, or a token that reaches into the span from before.
     counted[min(fork, len(tokens) - 1)] = True
     return counted
+
+
+def _held(model: CodeModel, item: Item, text: str, spans: Sequence[tuple[int, int]]) -> set[int]:
+    """Tokens of what follows the prompt that hold a character of the spans."""
+    where, border = token_map(model.tokenizer, text, add_special_tokens=False), len(item.prompt)
+    return {token for start, end in spans for token in where.tokens_of(start - border, end - border)}
+
+
+def _departures(
+    model: CodeModel, item: Item, fault: Sequence[int], fix: Sequence[int]
+) -> list[tuple[list[int], list[int]]]:
+    """Tokens of each change within the spans, in fault and fix, from where they part; both lists hold at least one."""
+    assert item.replacement is not None and item.spans is not None and item.fix_spans is not None  # noqa: PT018
+    border, found = len(item.prompt), []
+    for there, here in changes(item.completion, item.replacement):
+        if not any(a < there[1] + border and there[0] + border < b for a, b in item.spans):
+            continue
+        i = sorted(_held(model, item, item.completion, [(there[0] + border, there[1] + border)]))
+        k = sorted(_held(model, item, item.replacement, [(here[0] + border, here[1] + border)]))
+        # Two names that begin alike part within; the last token of each stays.
+        while len(i) > 1 and len(k) > 1 and fault[i[0]] == fix[k[0]]:
+            i, k = i[1:], k[1:]
+        found.append((i, k))
+    return found
 
 
 def _fork(fault: Sequence[int], fix: Sequence[int]) -> int:
