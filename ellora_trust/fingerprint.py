@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ellora_trust.cachedir import cache_dir, replacing
 from ellora_trust.errors import EnvironmentProblem
+from ellora_trust.sharded import whole
 
 # What may differ between two loads of the same weights.
 _VOLATILE = ("_name_or_path", "transformers_version", "_attn_implementation", "use_cache", "torch_dtype")
@@ -28,8 +29,20 @@ def of_weights(hf: PreTrainedModel) -> str:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(hf.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(_values(hf, name, tensor).cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _values(hf: nn.Module, name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor of the state, also of a part that lies on disk until it runs or in other processes."""
+    if not tensor.is_meta:
+        return whole(tensor.detach())
+    from accelerate.utils import align_module_device
+
+    parent, _, own = name.rpartition(".")
+    module = hf.get_submodule(parent)
+    with align_module_device(module, torch.device("cpu")):
+        return getattr(module, own).detach().clone()
 
 
 def tensor_state(hf: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -103,7 +103,8 @@ def _editor(site: Site, function: EditFunction, clock: TokenClock) -> Callable[[
     def visitor(hidden: Tensor) -> Tensor | None:
         # Some families flatten batch and tokens before their MLP.
         shaped = hidden.reshape(*clock.positions.shape, hidden.shape[-1])
-        new = function(shaped, clock.positions)
+        # A model spread over devices has its layers elsewhere than its positions.
+        new = function(shaped.to(clock.positions.device), clock.positions)
         if new is None:
             return None
         if new.shape != shaped.shape:
@@ -111,7 +112,7 @@ def _editor(site: Site, function: EditFunction, clock: TokenClock) -> Callable[[
                 f"the edit at {site} returned shape {tuple(new.shape)}; it must return {tuple(shaped.shape)}, the "
                 "shape it was given"
             )
-        return new.reshape(hidden.shape)
+        return new.reshape(hidden.shape).to(hidden.device)
 
     return visitor
 
@@ -196,7 +197,8 @@ class Recorder:
         def read(hidden: Tensor) -> None:
             chunk = self._chunk
             assert chunk is not None, "the clock ticks before any site is reached"
-            hidden = hidden.detach().reshape(*self.clock.positions.shape, hidden.shape[-1]).float()
+            hidden = hidden.detach().reshape(*self.clock.positions.shape, hidden.shape[-1])
+            hidden = hidden.to(self.device, torch.float32)
             where = slice(None) if self.rows is None else self.rows
             sums = self.sums[site]
             sums[where] = torch.baddbmm(sums[where] * chunk.keep, chunk.weights, hidden)

@@ -23,6 +23,7 @@ from ellora_trust.batching import Row, common_prefix, pad_left
 from ellora_trust.hooks import Partial, Recorder
 from ellora_trust.layout import Batch, running
 from ellora_trust.positions import OPEN_END, token_ranges
+from ellora_trust.sharded import is_divided
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -114,6 +115,9 @@ def forward(
 
 def run_chunk(model: CodeModel, ids: Tensor, state: State, keep_logits: int, use_cache: bool) -> None:
     """Run one chunk of tokens and move the state on."""
+    if not keep_logits and is_divided(model.hf.get_input_embeddings().weight):
+        # A divided model's outermost part is gathered only by its own forward, which ends in the head.
+        keep_logits = 1
     callee = model.hf if keep_logits else model.arch.base
     accepted = _optional_arguments(callee)
     positions = (state.mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]

@@ -31,6 +31,8 @@ def load(
     *,
     dtype: str | torch.dtype | None = None,
     device: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    sharded: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
     backend: Backend = "torch",
@@ -43,37 +45,52 @@ def load(
             format, or a `.gguf` file.
         dtype: Of the weights; float32 on a CPU and the checkpoint's own elsewhere, if None.
         device: `cpu`, `cuda`, ...; a GPU if there is one, if None.
+        device_map: Spread one model over the devices of this process, as accelerate does it: `auto`, `balanced`, or a
+            module's name to its device, `cpu` or `disk`. In place of `device`.
+        sharded: Divide the weights over the processes of torchrun or `accelerate launch`; see `ellora_trust.sharded`.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that a hub repository brings. Off: it would run with your rights.
         backend: `nnsight` makes every forward an nnsight trace; capture, edits and steering stay the same.
         remote: Leave the model on NDIF, which serves some hub models, and send traces there; needs an NDIF key.
 
     Raises:
-        InputError: Nothing of that name, or an architecture whose sites cannot be named.
-        EnvironmentProblem: The built-in's wheel is missing, the hub cannot be reached, or the cache not written.
+        InputError: Nothing of that name, options that exclude each other, or an architecture whose sites cannot be
+            named.
+        EnvironmentProblem: The built-in's wheel is missing, the hub cannot be reached, the cache not written, or the
+            process has no launcher.
     """
+    if device_map is not None and (device is not None or sharded):
+        raise InputError("device_map says where every part lies; leave out device and sharded")
     if backend not in get_args(Backend):
         raise InputError(one_of(backend, get_args(Backend), what="backend"))
     if remote:
-        return _remote(str(name), revision, {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code})
+        local = {"dtype": dtype, "device": device, "device_map": device_map, "sharded": sharded}
+        return _remote(str(name), revision, {**local, "trust_remote_code": trust_remote_code})
     device = device or _default_device()
     chosen = _dtype(dtype, device)
     folder = _folder(str(name))
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = str(folder or name)
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(where, **options)
-            hf: Any = AutoModelForCausalLM.from_pretrained(where, dtype=chosen, use_safetensors=True, **options)
+            hf: Any = AutoModelForCausalLM.from_pretrained(
+                where, dtype=chosen, use_safetensors=True, device_map=device_map, **options
+            )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise _unknown(str(name), folder, error) from error
-    try:
-        hf.to(device)
-    except RuntimeError as error:
-        raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
+    if device_map is None and not sharded:
+        try:
+            hf.to(device)
+        except RuntimeError as error:
+            raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
     model = CodeModel(str(name), hf, tokenizer, source=folder)
+    if sharded:
+        from ellora_trust.sharded import shard
+
+        shard(model, torch.device(device).type)
     if backend == "nnsight":
         from ellora_trust.backends.nnsight import traced
 

@@ -81,7 +81,7 @@ class CodeModel:
 
         self.hf.eval()
         self.arch = discover(self.hf)
-        self._loaded_state = fingerprint.tensor_state(self.hf)
+        self.take_as_loaded()
         validate(self)
 
     def __repr__(self) -> str:
@@ -120,6 +120,10 @@ class CodeModel:
         if self.source is not None and fingerprint.tensor_state(self.hf) == self._loaded_state:
             return fingerprint.of_files(self.hf, self.source)
         return fingerprint.of_weights(self.hf)
+
+    def take_as_loaded(self) -> None:
+        """Take the weights as they lie in memory now for those of the source."""
+        self._loaded_state = fingerprint.tensor_state(self.hf)
 
     @cached_property
     def _anchor(self) -> list[int]:

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from ellora_trust import artifacts
 from ellora_trust.artifacts import Artifact
 from ellora_trust.errors import InputError
+from ellora_trust.sharded import whole
 from unlearning.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -175,5 +176,5 @@ def weights_sha256(hf: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(hf.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(whole(tensor.detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
+from ellora_trust.sharded import alike, put, whole
 
 _TENSORS, _STATE = "state.safetensors", "state.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -56,10 +57,10 @@ class ProgressState:
         """
         from safetensors.torch import save_file
 
-        tensors: dict[str, Tensor] = {f"weight/{name}": p.detach() for name, p in parameters.items()}
+        tensors: dict[str, Tensor] = {f"weight/{name}": whole(p.detach()) for name, p in parameters.items()}
         for name, parameter in parameters.items():
             for key in _MOMENTS if parameter in optimizer.state else ():
-                tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
+                tensors[f"{key}/{name}"] = whole(optimizer.state[parameter][key])
         with replacing(self.folder / "last") as beside:
             beside.mkdir()
             save_file(tensors, beside / _TENSORS)
@@ -83,9 +84,9 @@ class ProgressState:
             raise InputError(f"{self.folder} holds the progress of another edit; use another --out or delete it")
         tensors = load_file(self.folder / "last" / _TENSORS)
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"weight/{name}"])
+            put(parameter, tensors[f"weight/{name}"])
             if f"step/{name}" in tensors:
-                optimizer.state[parameter] = {key: tensors[f"{key}/{name}"] for key in _MOMENTS}
+                optimizer.state[parameter] = {key: alike(parameter, tensors[f"{key}/{name}"]) for key in _MOMENTS}
             else:
                 optimizer.state.pop(parameter, None)
         return [Check(**check) for check in state["history"]]

@@ -22,6 +22,9 @@ from ellora_trust.store import ActivationStore
 PROMPTS = [f"x{i} = {i}\n" * (1 + i % 7) for i in range(300)]
 
 
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
 def shards(cache: Path) -> dict[str, str]:
     return {
         str(p.relative_to(cache)): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -35,12 +38,10 @@ def labels(path: Path, n: int = 200) -> Path:
     return path
 
 
-def started(args: list[object], cache: Path, rank: int | None = None, of: int = 2) -> subprocess.Popen[str]:
-    """The command line in a process of its own, told its rank as torchrun tells it."""
+def started(args: list[object], cache: Path, *, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """The command line in a process of its own, or in two that a launcher starts."""
     env = {**os.environ, "ELLORA_TRUST_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    if rank is not None:
-        env |= {"RANK": str(rank), "WORLD_SIZE": str(of), "LOCAL_RANK": str(rank)}
-    command = [sys.executable, "-m", "ellora_trust", *map(str, args)]
+    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "ellora_trust", *map(str, args)]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -53,9 +54,9 @@ def done(process: subprocess.Popen[str]) -> str:
 def test_two_ranks_label_what_one_process_labels_byte_by_byte(tiny_folder: Path, tmp_path: Path):
     asked = ["probe", "label", "--model", tiny_folder, "--labels", labels(tmp_path / "answers.jsonl")]
     together, alone = tmp_path / "together", tmp_path / "alone"
-    ranks = [started([*asked, "--out", tmp_path / "a"], together, rank) for rank in range(2)]
-    said = [done(rank) for rank in ranks]
-    assert "share 1/2 is done; when all are, run the same command once alone" in said[0]
+    said = done(started([*asked, "--out", tmp_path / "a"], together, launcher=TORCHRUN))
+    for share in ("1/2", "2/2"):
+        assert f"share {share} is done; when all are, run the same command once alone" in said
     assert not (tmp_path / "a").exists()
     before = shards(together)
     done(started([*asked, "--out", tmp_path / "a"], together))
@@ -65,6 +66,17 @@ def test_two_ranks_label_what_one_process_labels_byte_by_byte(tiny_folder: Path,
     assert (tmp_path / "a" / "labels-answers.jsonl").read_text() == (
         tmp_path / "b" / "labels-answers.jsonl"
     ).read_text()
+
+
+def test_two_ranks_index_what_one_process_indexes(tiny_folder: Path, tmp_path: Path):
+    (tmp_path / "code").mkdir()
+    for number, text in enumerate(PROMPTS[:40]):
+        (tmp_path / "code" / f"{number}.py").write_text(text)
+    asked = ["attribute", "index", tmp_path / "code", "--model", tiny_folder]
+    done(started([*asked, "--out", tmp_path / "two"], tmp_path / "cache", launcher=TORCHRUN))
+    done(started([*asked, "--out", tmp_path / "one"], tmp_path / "cache"))
+    assert len(shards(tmp_path / "one")) > 0
+    assert shards(tmp_path / "two") == shards(tmp_path / "one")
 
 
 def test_a_share_that_never_came_is_computed_by_the_joining_call(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
