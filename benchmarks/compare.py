@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t
 
 from ellora_trust.evaluation.answers import Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, state_of
@@ -118,12 +119,36 @@ def power(right: np.ndarray, repetitions: int, *, noisy: bool) -> list[list[str]
     return rows
 
 
-def _damaged(right: np.ndarray, n: int, rng: np.random.Generator, *, noisy: bool) -> Draw:
+def at_the_margin(right: np.ndarray, repetitions: int, *, noisy: bool) -> list[list[str]]:
+    """Return how often a damage of exactly the margin, and none, is called unharmed, beside a plain t test."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for n in (150, 300, 500, 2000):
+        damaged, whole = (
+            [np.subtract(*_damaged(right, n, rng, noisy=noisy, damage=one)[::-1]) for _ in range(repetitions)]
+            for one in (MARGIN, 0.0)
+        )
+        exact = [[tost_paired(d, MARGIN, np.arange(n), alpha=LEVEL).equivalent for d in ds] for ds in (damaged, whole)]
+        plain = [by_t_tests(d) for d in damaged]
+        churn = _background(right) if noisy else 0.0
+        rows.append([str(n), f"{churn:.1%}", _share(plain), _share(exact[0]), _share(exact[1])])
+    return rows
+
+
+def by_t_tests(d: np.ndarray) -> bool:
+    """What two one-sided t tests say, which the library used before."""
+    error = d.std(ddof=1) / np.sqrt(len(d))
+    if error == 0:  # then it used the chance of having drawn none of the items that turn
+        return bool((1 - MARGIN + abs(d.mean())) ** len(d) < LEVEL)
+    return bool(t.sf((MARGIN - abs(d.mean())) / error, len(d) - 1) < LEVEL)
+
+
+def _damaged(right: np.ndarray, n: int, rng: np.random.Generator, *, noisy: bool, damage: float = DAMAGE) -> Draw:
     items = rng.choice(right.shape[1], n)
     first, second = rng.permuted(np.tile(np.arange(len(right)), (n, 1)), axis=1)[:, :2].T
     before = right[first, items]
     after = right[second, items] if noisy else before.copy()
-    hit = (after == 1) & (rng.random(n) < DAMAGE / right.mean())
+    hit = (after == 1) & (rng.random(n) < damage / right.mean())
     return before, np.where(hit, 0, after)
 
 
@@ -148,7 +173,7 @@ def print_rows(head: tuple[str, ...], rows: list[list[str]]) -> None:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=200, help="of each task")
     parser.add_argument("--draws", type=int, default=4, help="answers to each item")
@@ -164,6 +189,9 @@ def main() -> None:
     ]
     print(f"\nA damage of {DAMAGE:.0%}, margin {MARGIN:.0%}, {given.repetitions} repetitions each")
     print_rows(head, [row for one in runs for row in one()])
+    head = ("items", "change by chance", "by t tests", "called unharmed [95 %]", "no damage: called unharmed")
+    print(f"\nA damage of exactly the margin, {MARGIN:.0%}, must be called unharmed in at most 5 %")
+    print_rows(head, [row for way in (False, True) for row in at_the_margin(mixed, 5 * given.repetitions, noisy=way)])
 
 
 if __name__ == "__main__":

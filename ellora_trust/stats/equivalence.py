@@ -12,12 +12,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t
 
 from ellora_trust.errors import InputError
 from ellora_trust.stats.discrimination import Groups, check_range
 from ellora_trust.stats.intervals import Estimate, checked_rows
+from ellora_trust.stats.paired_rates import effective, not_worse, score_interval
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Equivalence:
 def tost_paired(
     differences: ArrayLike, margin: float, groups: Groups, *, alpha: float = 0.05, power: float = 0.8
 ) -> Equivalence:
-    """Two one-sided t tests with a cluster-robust error: is the mean difference within +-margin?
+    """Two one-sided tests: is the mean difference within +-margin?
 
-    Where all differences are the same there is no variance to estimate. Then, for differences bounded by 1
-    (right/wrong answers), a true mean beyond the margin needs a share of at least `margin - |mean|` of groups
-    that deviate, and the chance of having drawn none of those replaces the t test (`method` says which).
+    Differences of right/wrong answers (-1, 0, 1) are tested by an exact test of their counts, scaled to independent
+    items by the design effect of the groups; see `ellora_trust.stats.paired_rates` for why no t test will do. Other
+    differences get t tests with a cluster-robust error; where they are all the same there is no variance to estimate,
+    and for differences bounded by 1 the chance of having drawn no deviating group replaces the t test (`method` says
+    which).
 
     Args:
         differences: Per example, first system minus second, (n,).
@@ -71,18 +74,30 @@ def tost_paired(
         raise InputError(f"differences {d.shape} must be finite and (n,), margin={margin} above 0; drop undecided rows")
     check_range("alpha", alpha, 0, 0.5, open_ends=True)
     check_range("power", power, 0.5, 1, open_ends=True)
+    n_groups = int(index.max()) + 1
+    half, mde, p_value, constant = _by_t(d, index, margin, alpha, power)
+    if np.isin(d, (-1.0, 0.0, 1.0)).all():
+        ways = effective(d, index), effective(-d, index)
+        p_value, method = max(not_worse(one, margin) for one in ways), "exact, counts scaled to independent items"
+        low, high = score_interval(ways[0], 1 - 2 * alpha)[0], -score_interval(ways[1], 1 - 2 * alpha)[0]
+    else:
+        method = "share of deviating groups" if constant else "cluster-robust t"
+        low, high = float(d.mean()) - half, float(d.mean()) + half
+    interval = Estimate(float(d.mean()), low, high, len(d), n_groups, 1 - 2 * alpha, method)
+    return Equivalence(interval, margin, p_value, p_value < alpha, mde, alpha, power)
+
+
+def _by_t(
+    d: NDArray, index: NDArray[np.intp], margin: float, alpha: float, power: float
+) -> tuple[float, float, float, bool]:
+    """Return half the width of the interval, the detectable effect, the p-value, and whether all are the same."""
     mean, n_groups = float(d.mean()), int(index.max()) + 1
     sums = np.bincount(index, d - mean)
     se = math.sqrt(n_groups / (n_groups - 1) * float(sums @ sums)) / len(d)
     # Rounding of the mean leaves an error of this size where all differences are equal.
-    constant = se <= 1e-14 * abs(mean)
-    if constant:
-        half, mde = 1 - alpha ** (1 / n_groups), 1 - (1 - power) ** (1 / n_groups)
-        p_value = (1 - min(max(margin - abs(mean), 0.0), 1.0)) ** n_groups
-    else:
-        low_t, power_t, two_sided_t = t.ppf([1 - alpha, power, 1 - alpha / 2], n_groups - 1)
-        half, mde = float(low_t) * se, float(two_sided_t + power_t) * se
-        p_value = float(t.sf((margin - abs(mean)) / se, n_groups - 1))
-    method = "share of deviating groups" if constant else "cluster-robust t"
-    interval = Estimate(mean, mean - half, mean + half, len(d), n_groups, 1 - 2 * alpha, method)
-    return Equivalence(interval, margin, p_value, p_value < alpha, mde, alpha, power)
+    if se <= 1e-14 * abs(mean):
+        left = min(max(margin - abs(mean), 0.0), 1.0)
+        return 1 - alpha ** (1 / n_groups), 1 - (1 - power) ** (1 / n_groups), (1 - left) ** n_groups, True
+    low_t, power_t, two_sided_t = t.ppf([1 - alpha, power, 1 - alpha / 2], n_groups - 1)
+    p_value = float(t.sf((margin - abs(mean)) / se, n_groups - 1))
+    return float(low_t) * se, float(two_sided_t + power_t) * se, p_value, False

@@ -75,10 +75,12 @@ def test_holm_agrees_with_statsmodels():
     assert [one.holm_p for one in adjusted(family)] == pytest.approx(expected)
 
 
-def test_equivalence_of_independent_items_agrees_with_statsmodels():
-    before, after = of_table(4, 3)
-    result = pair(before, after, np.arange(60), margin=0.1)
-    assert result.equivalence.p_value == pytest.approx(DescrStatsW(after - before).ttost_mean(-0.1, 0.1)[0])
+def test_equivalence_of_many_items_agrees_with_statsmodels_t_tests():
+    before, after = of_table(150, 170, n=3000)
+    result = pair(before, after, np.arange(3000), margin=0.02)
+    expected = DescrStatsW(after - before).ttost_mean(-0.02, 0.02)[0]
+    assert result.equivalence.p_value == pytest.approx(expected, abs=0.01)
+    assert 0.001 < expected < 0.05
 
 
 @pytest.mark.parametrize(("fixed", "broken"), TABLES[1:])
