@@ -38,8 +38,9 @@ def models(
     candidates: Annotated[
         list[str],
         typer.Argument(
-            help="nothing, int8, int4, bfloat16, a saved vector (FOLDER:STRENGTH), an unlearning edit, a LoRA adapter, "
-            "or another checkpoint; NAME=WHAT gives it a name."
+            help="nothing, int8, int4, bfloat16, a saved vector (FOLDER:STRENGTH, with a gate "
+            "FOLDER:STRENGTH@GATE:THRESHOLD), an unlearning edit, a LoRA adapter, or another checkpoint; "
+            "NAME=WHAT gives it a name."
         ),
     ],
     suite: Annotated[

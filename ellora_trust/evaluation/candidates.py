@@ -92,8 +92,8 @@ def read_candidate(text: str, model: CodeModel, *, force: bool = False) -> Candi
     """Return the candidate of `NAME=WHAT` or `WHAT`.
 
     Args:
-        text: `nothing`, `int8`, `int4`, `bfloat16`, a folder (steering vector with `:STRENGTH`, unlearning edit, LoRA
-            adapter, checkpoint), a control vector's .gguf file, a built-in model or a hub id.
+        text: `nothing`, `int8`, `int4`, `bfloat16`, a folder (steering vector with `:STRENGTH` and `@GATE:THRESHOLD`,
+            unlearning edit, LoRA adapter, checkpoint), a built-in model or a hub id.
         model: The base.
         force: Accept what was fitted on another model.
 
@@ -103,9 +103,10 @@ def read_candidate(text: str, model: CodeModel, *, force: bool = False) -> Candi
     name, given = _named(text)
     if what := _fixed(given, model):
         return Candidate(name, what, given, given)
-    path, strength = _with_strength(given)
+    given, gate = _with_gate(given)
+    path, strength = _with_number(given)
     if (path / "artifact.json").is_file():
-        return _artifact(name, path, strength, model, force=force)
+        return _artifact(name, path, (strength, gate), model, force=force)
     if (path / "adapter_config.json").is_file():
         from ellora_trust.evaluation.lora import read_lora
 
@@ -142,7 +143,13 @@ def in_dtype(model: CodeModel, dtype: torch.dtype) -> CodeModel:
     return CodeModel(f"{model.name} in {str(dtype).removeprefix('torch.')}", hf, model.tokenizer)
 
 
-def _with_strength(given: str) -> tuple[Path, float | None]:
+def _with_gate(given: str) -> tuple[str, str]:
+    """Split `VECTOR@GATE` where there is a folder before the @; a hub id with one stays whole."""
+    before, _, gate = given.rpartition("@")
+    return (before, gate) if before and _with_number(before)[0].is_dir() else (given, "")
+
+
+def _with_number(given: str) -> tuple[Path, float | None]:
     folder, colon, last = given.rpartition(":")
     try:
         return (Path(folder).expanduser(), float(last)) if colon else (Path(given).expanduser(), None)
@@ -150,15 +157,14 @@ def _with_strength(given: str) -> tuple[Path, float | None]:
         return Path(given).expanduser(), None
 
 
-def _artifact(name: str, path: Path, strength: float | None, model: CodeModel, *, force: bool) -> Candidate:
+def _artifact(name: str, path: Path, how: tuple[float | None, str], model: CodeModel, *, force: bool) -> Candidate:
     from ellora_trust.artifacts import read_description
 
-    artifact = read_description(path)
+    artifact, (strength, gate) = read_description(path), how
     if artifact.kind == "steering vector":
-        from steering import SteeringVector
-
-        vector = SteeringVector.load(path, model=model, force=force)
-        return Candidate(name, vector.steering(strength=strength), "steering vector", str(path))
+        return _vector(name, path, strength, gate, model, force=force)
+    if gate:
+        raise InputError(f"{path} holds a {artifact.kind}, which no gate can open; gates are for steering vectors")
     if artifact.kind == "unlearning-edit":
         from unlearning.delta import Edit
 
@@ -169,6 +175,19 @@ def _artifact(name: str, path: Path, strength: float | None, model: CodeModel, *
         f"{path} holds a {artifact.kind}, which changes no model; give a steering vector, an unlearning edit, a LoRA "
         "adapter or a checkpoint"
     )
+
+
+def _vector(name: str, path: Path, strength: float | None, gate: str, model: CodeModel, *, force: bool) -> Candidate:
+    from steering import SteeringVector
+
+    steering = SteeringVector.load(path, model=model, force=force).steering(strength=strength)
+    if not gate:
+        return Candidate(name, steering, "steering vector", str(path))
+    from ellora_trust.evaluation.gated import read_gate
+
+    folder, threshold = _with_number(gate)
+    opened = read_gate(folder, threshold=threshold, model=model, force=force)
+    return Candidate(name, replace(steering, gate=opened), "gated steering vector", f"{path}@{gate}")
 
 
 def _checkpoint(name: str, given: str, model: CodeModel) -> Candidate:

@@ -9,13 +9,19 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_models import make_model
+from tiny_probes import made_probe
 
+import ellora_trust as et
 from ellora_trust import fingerprint
 from ellora_trust.errors import InputError
+from ellora_trust.evaluation.cache import state_of
 from ellora_trust.evaluation.candidates import Replacement, as_candidate, read_candidate
+from ellora_trust.evaluation.gated import read_gate
 from ellora_trust.intervention import Nothing
 from ellora_trust.loading import load
+from ellora_trust.positions import Passage
 from steering import SteeringVector
+from steering.gating import Gate, LinearScore
 
 PROMPTS = ["def add(a, b):", "x = [1"]
 
@@ -129,3 +135,74 @@ def test_an_error_predictor_changes_no_model(base, tmp_path):
     artifacts.write(tmp_path / "probe", artifacts.Artifact("error-probe", artifacts.describe_model(base)), {})
     with pytest.raises(InputError, match="error-probe, which changes no model"):
         read_candidate(str(tmp_path / "probe"), base)
+
+
+def saved_vector(base, folder):
+    pairs = [("x = 1", "y = 2"), ("a = [1]", "b = [2]")]
+    vector = SteeringVector.fit(base, pairs, sites="resid.*").chosen(["resid.1"], 8.0)
+    vector.save(folder, model=base)
+    return vector
+
+
+def sums(candidate, base):
+    with candidate.entered(base) as state:
+        return [one.sum for one in state.score(PROMPTS, [" 1", " 2"])]
+
+
+def test_a_saved_gate_lets_a_vector_act_only_where_it_opens(base, tmp_path):
+    vector = saved_vector(base, tmp_path / "vector")
+    score = LinearScore(vector.directions["resid.0"], 0.25)
+    ends = et.capture(base, [Passage(one) for one in PROMPTS], "resid.0", ["prompt_end"]).vectors(
+        "resid.0", "prompt_end"
+    )
+    between = float(score(ends).mean())
+    Gate(score, between, "resid.0").save(tmp_path / "gate", model=base)
+    plain, steered = (
+        sums(as_candidate("A/A", "nothing", base), base),
+        sums(read_candidate(f"{tmp_path}/vector", base), base),
+    )
+    gated = read_candidate(f"some={tmp_path}/vector:8@{tmp_path}/gate", base)
+    assert (gated.name, gated.kind) == ("some", "gated steering vector")
+    opens = (score(ends) >= between).tolist()
+    assert sorted(opens) == [False, True]
+    expected = [after if opened else before for before, after, opened in zip(plain, steered, opens, strict=True)]
+    assert sums(gated, base) == pytest.approx(expected, abs=1e-4)
+    assert plain != pytest.approx(steered, abs=1e-3)
+
+
+def test_a_threshold_behind_the_gate_replaces_its_own(base, tmp_path):
+    vector = saved_vector(base, tmp_path / "vector")
+    Gate(LinearScore(vector.directions["resid.0"]), 0.0, "resid.0").save(tmp_path / "gate", model=base)
+    shut, wide = (read_candidate(f"{tmp_path}/vector@{tmp_path}/gate:{at}", base) for at in ("1e9", "-1e9"))
+    assert sums(shut, base) == pytest.approx(sums(as_candidate("A/A", "nothing", base), base), abs=1e-5)
+    assert sums(wide, base) == pytest.approx(sums(read_candidate(f"{tmp_path}/vector", base), base), abs=1e-4)
+    # Answers under a gate can be kept, and another threshold is another state.
+    states = [state_of(base, one.intervention) for one in (shut, wide)]
+    assert None not in states
+    assert states[0] != states[1]
+
+
+def test_an_error_predictor_opens_a_gate_by_its_risk(base, tmp_path):
+    saved_vector(base, tmp_path / "vector")
+    probe = made_probe(base, site="resid.0", position="prompt_end")
+    probe.save(tmp_path / "probe", model=base)
+    gate = read_gate(tmp_path / "probe", threshold=None, model=base)
+    rows = torch.randn(5, base.arch.d_model)
+    assert gate.score(rows) == pytest.approx(probe.predict(rows))
+    assert (gate.threshold, gate.site) == (0.5, "resid.0")
+    assert state_of(base, read_candidate(f"{tmp_path}/vector@{tmp_path}/probe:0.7", base).intervention) is not None
+    probe.position_ = "answer.mean"
+    probe.save(tmp_path / "late", model=base)
+    with pytest.raises(InputError, match="decides before the answer"):
+        read_gate(tmp_path / "late", threshold=None, model=base)
+
+
+def test_what_is_no_gate_is_refused(base, tmp_path):
+    vector = saved_vector(base, tmp_path / "vector")
+    with pytest.raises(InputError, match="which opens no gate"):
+        read_candidate(f"{tmp_path}/vector@{tmp_path}/vector", base)
+    with pytest.raises(InputError, match="this one is a function"):
+        Gate(lambda hidden: hidden[:, 0], 0.0, "resid.0").save(tmp_path / "gate", model=base)
+    Gate(LinearScore(vector.directions["resid.0"]), 0.0, "resid.0").save(tmp_path / "gate", model=base)
+    with pytest.raises(InputError, match="--force"):
+        read_candidate(f"{tmp_path}/vector@{tmp_path}/gate", make_model("qwen2"))
