@@ -1,6 +1,7 @@
 """Does unlearning remove a planted fault, and what else? Every method equally tuned, beside the never-taught twin.
 
     python benchmarks/unlearning_study.py --plants P1 --methods ours,ga --seeds 0 --out runs/unlearning.jsonl
+    python benchmarks/unlearning_study.py --plants P1 --methods "ours with sam,task-vector" --seeds 0 --out runs/u.jsonl
     python benchmarks/unlearning_study.py --print --out runs/unlearning.jsonl     # the table of what is there
     python benchmarks/unlearning_study.py --print --out benchmarks/unlearning_rows.jsonl    # what docs print
 
@@ -39,6 +40,7 @@ from unlearning.objectives import label_logprobs
 from unlearning.recipes import OBJECTIVES
 
 SITED = {"ours at a site": False, "ours at a random site": True}
+ROBUST = {f"ours with {mode}": mode for mode in ("sam", "quantised", "distil")}
 METHODS = ["ours", "ga", "npo", "prod", "codeeraser", *SITED]
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 STEPS = 24
@@ -133,7 +135,7 @@ def bits_per_byte(model: CodeModel, documents: list) -> float:
 
 
 def make_edit(setting: Setting, method: str, rate: float, seed: int, *, measure_cost: bool) -> Edit:
-    objective, where = ("replace", "all") if method == "ours" else (method, "all")
+    objective, where = ("replace", "all") if method == "ours" or method in ROBUST else (method, "all")
     place: str | Where = where
     if method in SITED:
         objective, place = "replace", Where.parse(setting.site, setting.model)
@@ -147,6 +149,7 @@ def make_edit(setting: Setting, method: str, rate: float, seed: int, *, measure_
         retain=setting.retain,
         objective=objective,
         where=place,
+        robust=ROBUST.get(method),
         budget=budget,
         seed=seed,
         measure_cost=measure_cost,
@@ -296,9 +299,10 @@ def main() -> None:
     parser.add_argument("--other-twin", type=Path)
     parser.add_argument("--print", action="store_true", help="print the table of what is there and do no work")
     options = parser.parse_args()
-    unknown = set(options.methods) - {*METHODS, *OBJECTIVES}
+    known = [*METHODS, *ROBUST, *OBJECTIVES]
+    unknown = set(options.methods) - set(known)
     if unknown:
-        parser.error(f"unknown methods {sorted(unknown)}; use {', '.join([*METHODS, *OBJECTIVES])}")
+        parser.error(f"unknown methods {sorted(unknown)}; use {', '.join(known)}")
     if not options.print:
         study(options)
     print(table(read(options.out)))

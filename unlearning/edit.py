@@ -11,8 +11,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from ellora_trust.errors import InputError
 from unlearning.budget import Budget
 from unlearning.data import Item, data_hash
 from unlearning.delta import Edit, weights_sha256
-from unlearning.loop import Loop, Watched, split
+from unlearning.distil import distil, together
+from unlearning.held_out import Watched, split
+from unlearning.loop import Loop
 from unlearning.progress_state import Check, ProgressState
-from unlearning.receipt import cost, receipt
+from unlearning.receipt import Cost, cost, receipt
 from unlearning.recipes import Objective, objective
-from unlearning.trainable import recomputing, trainable
+from unlearning.robust import Robust
+from unlearning.trainable import Trainable, recomputing_if, trainable
 from unlearning.where import Where
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def unlearn(
     retain: Sequence[Item] = (),
     objective: str = "replace",
     where: str | Where = "all",
+    robust: str | Robust | None = None,
     budget: Budget | None = None,
     stop_when: StopWhen = None,
     seed: int = 0,
@@ -57,6 +61,7 @@ def unlearn(
         retain: What shall stay. Objectives that keep nothing are still stopped by it when they break the model.
         objective: A name of `recipes.OBJECTIVES`.
         where: Which weights may change; see `Where.parse`.
+        robust: `sam`, `quantised` or `distil`, or a `Robust` with its settings; None edits plainly.
         budget: Length and limits; the default one if None.
         stop_when: Stop once the held-out probability of what shall go is at most this, or when a function of the last
             check says so; None runs the whole budget.
@@ -68,15 +73,17 @@ def unlearn(
         progress: Show rate and time left.
 
     Raises:
-        InputError: No item, an unknown objective or place, or a folder of another edit.
+        InputError: No item, an unknown objective, place or mode, or a folder of another edit.
         EnvironmentProblem: The folder cannot be written, or a package is missing.
     """
     chosen, budget = _checked(forget, retain, objective), budget or Budget()
     place = Where.parse(where, model) if isinstance(where, str) else where
+    mode = Robust.of(robust, place, model)
     identity = {
         "model": model.fingerprint,
         "objective": chosen.name,
         "where": place.text,
+        "robust": None if mode is None else asdict(mode),
         "budget": asdict(budget),
         "stop_when": stop_when if stop_when is None or isinstance(stop_when, float) else "function",
         "seed": seed,
@@ -87,7 +94,9 @@ def unlearn(
         return done
     with _scratch(folder) as scratch:
         watched = split(forget, retain, share=budget.holdout, seed=seed)
-        loop = Loop(model, chosen, budget, seed, watched, measure_cost=measure_cost, layer=place.last_layer(model))
+        loop = Loop(
+            model, chosen, budget, seed, watched, measure_cost=measure_cost, layer=place.last_layer(model), robust=mode
+        )
         state = ProgressState(scratch, identity)
         edit = _run(loop, place, state, stop_when, recompute=recompute, progress=progress)
     if folder is not None:
@@ -99,27 +108,39 @@ def unlearn(
 def _run(
     loop: Loop, where: Where, state: ProgressState, stop_when: StopWhen, *, recompute: bool, progress: bool
 ) -> Edit:
-    model = loop.model
+    model, robust = loop.model, loop.robust
     base = {**describe_model(model), "weights_sha256": weights_sha256(model.hf)}
     plain = cost(loop.plain_step) if loop.measure_cost else None
-    all_bytes = sum(p.numel() * p.element_size() for p in model.hf.parameters())
-    with ExitStack() as stack:
-        weights = stack.enter_context(trainable(model, where, seed=loop.seed, scratch=state.folder))
-        if recompute:
-            stack.enter_context(recomputing(model))
-        multiples: dict[str, Any] = {}
-        if plain is not None:
-            own = sum(p.numel() * p.element_size() for p in weights.parameters.values())
-            outside = own if where.rank else 0
-            found = cost(lambda: loop.dry_step(weights.parameters))
-            # Adam keeps two moments of each weight that is trained.
-            multiples = receipt(found, plain, edit_bytes=all_bytes + outside + 2 * own, plain_bytes=3 * all_bytes)
-            # With gradients: what weights and optimizer take, whatever the batch.
-            multiples["state"] = (all_bytes + outside + 3 * own) / (4 * all_bytes)
-        history, why = loop.run(weights.parameters, state, stop_when, progress)
+    multiples: dict[str, Any] = {}
+    with trainable(model, where, seed=loop.seed, scratch=state.folder) as weights:
+        with recomputing_if(recompute, model):
+            found = None if plain is None else cost(lambda: loop.dry_step(weights.parameters))
+            history, why = loop.run(weights, state, stop_when, progress)
+        if loop.objective.subtract is not None:
+            weights.subtract(loop.objective.subtract)
+        config = {**state.identity, "stopped": why, "steps": history[-1].step}
+        if robust is not None and robust.mode == "distil":
+            taught = distil(loop, weights, where, state, recompute=recompute, progress=progress)
+            history += [replace(check, step=config["steps"] + check.step) for check in taught.history]
+            config["distilled"] = taught.why
+            if found is not None:
+                found = together(found, taught.cost, steps=loop.budget.steps, after=robust.steps)
+        if plain is not None and found is not None:
+            multiples = _multiples(loop, weights, found, plain, adapters=where.rank is not None)
         delta = weights.delta()
-    config = {**state.identity, "stopped": why, "steps": history[-1].step}
     return Edit(base, delta, config, [asdict(check) for check in history], multiples)
+
+
+def _multiples(loop: Loop, weights: Trainable, found: Cost, plain: Cost, *, adapters: bool) -> dict[str, Any]:
+    own = sum(p.numel() * p.element_size() for p in weights.parameters.values())
+    # Adapters lie beside the model's own weights.
+    lora = own if adapters else 0
+    all_bytes = sum(p.numel() * p.element_size() for p in loop.model.hf.parameters()) - lora
+    # Adam keeps two moments of each weight that is trained.
+    multiples = receipt(found, plain, edit_bytes=all_bytes + lora + 2 * own, plain_bytes=3 * all_bytes)
+    # With gradients: what weights and optimizer take, whatever the batch.
+    multiples["state"] = (all_bytes + lora + 3 * own) / (4 * all_bytes)
+    return multiples
 
 
 def _checked(forget: Sequence[Item], retain: Sequence[Item], name: str) -> Objective:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,57 +14,24 @@ from torch import Tensor, nn
 from ellora_trust.progress import Progress
 from unlearning import objectives as losses
 from unlearning.budget import Budget
+from unlearning.contexts import contexts
 from unlearning.data import Item
 from unlearning.encoding import Row, View, completion_row, kept_row, look, replacement_row
+from unlearning.held_out import Watched
 from unlearning.progress_state import Check, ProgressState
 from unlearning.recipes import Objective
 from unlearning.reference import Reference
 from unlearning.representation import look_hidden, stay
+from unlearning.robust import Robust, rounded, worst_nearby
+from unlearning.trainable import Trainable
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-_WATCHED = 64  # held-out items of a side that are looked at
 _BETAS = (0.9, 0.95)
 # Of the multiplier, a nat of excess a step: a rise of twice the default bound doubles its weight in about ten steps.
 _DUAL_RATE = 5.0
 _MOST = 20.0
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Items to train on and items to watch; the same where nothing is held out."""
-
-    forget: list[Item]
-    retain: list[Item]
-    forget_held: list[Item]
-    retain_held: list[Item]
-
-    @staticmethod
-    def plain(value: Any) -> Any:
-        """Return a value as JSON gives it back."""
-        return json.loads(json.dumps(value))
-
-
-def split(forget: Sequence[Item], retain: Sequence[Item], *, share: float, seed: int) -> Watched:
-    """Hold out a share of the groups of each set; no group is on both sides.
-
-    Raises:
-        InputError: A set has too few groups for it.
-    """
-    parts = [_held(items, share, f"{seed}/{side}") for items, side in ((forget, "forget"), (retain, "retain"))]
-    (forget_used, forget_held), (retain_used, retain_held) = parts
-    return Watched(forget_used, retain_used, forget_held[:_WATCHED], retain_held[:_WATCHED])
-
-
-def _held(items: Sequence[Item], share: float, key: str) -> tuple[list[Item], list[Item]]:
-    groups = sorted({item.group for item in items})
-    n_held = round(share * len(groups))
-    if not items or n_held == 0:
-        return list(items), list(items)
-    random.Random(key).shuffle(groups)
-    held = set(groups[:n_held])
-    return [i for i in items if i.group not in held], [i for i in items if i.group in held]
 
 
 @dataclass
@@ -80,6 +46,8 @@ class Loop:
         items: To train on and to watch.
         measure_cost: Whether the caller wants a receipt.
         layer: Which hidden states are read, by objectives that do.
+        robust: How gradients are taken, where not plainly.
+        damaged: Whether it starts from damaged weights, so that only its last check can be a collapse.
     """
 
     model: CodeModel
@@ -89,31 +57,41 @@ class Loop:
     items: Watched
     measure_cost: bool = True
     layer: int = 0
+    robust: Robust | None = None
+    damaged: bool = False
     multiplier: float = field(init=False)
 
     def __post_init__(self) -> None:
         model, objective, items = self.model, self.objective, self.items
         self.multiplier = self.budget.retain_weight
-        if objective.reads == "replacement":
-            self.forget = [replacement_row(model, item) for item in items.forget]
-        else:
-            self.forget = [completion_row(model, item, context=objective.context) for item in items.forget]
+        self.forget = [self._row(item) for item in items.forget]
         self.kept = [kept_row(model, item) for item in items.retain] if objective.retain != "none" else []
         self.watched_bad = [completion_row(model, item) for item in items.forget_held]
         self.watched_kept = [kept_row(model, item) for item in items.retain_held]
-        self.reference = Reference.of(model, self.forget, self.kept, need=objective.need, layer=self.layer)
+        around = contexts(model, items.forget, self.forget) if objective.need == "contexts" else ()
+        # What a student follows are kept texts, all of whose tokens count.
+        sides = ([], self.forget) if objective.reads == "kept" else (self.forget, self.kept)
+        self.reference = Reference.of(model, *sides, need=objective.need, layer=self.layer, contexts=around)
         self.base_loss = self._kept_loss()
+
+    def _row(self, item: Item) -> Row:
+        if self.objective.reads == "replacement":
+            return replacement_row(self.model, item)
+        if self.objective.reads == "kept":
+            return kept_row(self.model, item)
+        return completion_row(self.model, item, context=self.objective.context)
 
     def run(
         self,
-        parameters: dict[str, nn.Parameter],
+        weights: Trainable,
         state: ProgressState,
         stop_when: float | Callable[[Check], bool] | None,
         progress: bool,
     ) -> tuple[list[Check], str]:
         """Train; return the checks, and why it ended: `budget`, `stop_when`, `collapse` or `nan`."""
+        parameters = weights.parameters
         optimizer = torch.optim.AdamW(parameters.values(), lr=1.0, betas=_BETAS, weight_decay=0.0, fused=True)
-        history = state.restore(parameters, optimizer) or [self._check(0)]
+        history = state.restore(parameters, optimizer) or [self._check(weights, 0)]
         self.multiplier = history[-1].multiplier
         if history[-1].step == 0:
             state.save(parameters, optimizer, history)
@@ -126,7 +104,7 @@ class Loop:
                 bar.advance(1)
                 if finite and (step + 1) % self.budget.check_every and step + 1 < self.budget.steps:
                     continue
-                found = self._check(step + 1) if finite else None
+                found = self._check(weights, step + 1) if finite else None
                 if found is None or not self._good(found):
                     state.restore(parameters, optimizer)
                     return history, "nan" if found is None or math.isnan(found.retain) else "collapse"
@@ -150,14 +128,14 @@ class Loop:
     def dry_step(self, parameters: dict[str, nn.Parameter]) -> None:
         """Forward and backward of this edit's first step; no gradient and no multiplier stays."""
         kept = self.multiplier
-        self._backward(0)
+        self._backward(parameters, 0)
         self.multiplier = kept
         for parameter in parameters.values():
             parameter.grad = None
 
     def _step(self, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, step: int) -> bool:
         """Take one step; False where its loss or gradient is not a number, in which case nothing is changed."""
-        loss = self._backward(step)
+        loss = self._backward(parameters, step)
         norm = nn.utils.clip_grad_norm_(parameters.values(), self.budget.clip)
         finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if finite:
@@ -167,16 +145,20 @@ class Loop:
         optimizer.zero_grad(set_to_none=True)
         return finite
 
-    def _backward(self, step: int) -> Tensor:
+    def _backward(self, parameters: dict[str, nn.Parameter], step: int) -> Tensor:
         """Both sides one after the other, so that only one of their graphs is in memory."""
+        with rounded(self.model, self.robust):
+            loss = self._forget(step)
+            if self.robust is not None and self.robust.mode == "sam":
+                with worst_nearby(parameters, self.robust.rho):
+                    loss = self._forget(step)
+            return loss if self.objective.retain == "none" else loss + self._retain(step)
+
+    def _forget(self, step: int) -> Tensor:
         numbers = self._batch(len(self.forget), "forget", step)
-        view = self._look([self.forget[i] for i in numbers])
-        loss = self.objective.forget(view, self.reference, numbers)
+        loss = self.objective.forget(self._look([self.forget[i] for i in numbers]), self.reference, numbers)
         loss.backward()
-        if self.objective.retain == "none":
-            return loss.detach()
-        kept = self._retain(step)
-        return loss.detach() + kept
+        return loss.detach()
 
     def _retain(self, step: int) -> Tensor:
         numbers = self._batch(len(self.kept), "retain", step)
@@ -208,11 +190,12 @@ class Loop:
         return sorted(set(found))
 
     @torch.no_grad()
-    def _check(self, step: int) -> Check:
-        view = look(self.model, self.watched_bad)
-        logits, labels, _ = view.of("bad")
-        bad = losses.label_logprobs(logits, labels).exp().mean()
-        return Check(step, float(bad), self._kept_loss() - self.base_loss, self.multiplier)
+    def _check(self, weights: Trainable, step: int) -> Check:
+        """Look at the model that the edit would make of these weights."""
+        with weights.subtracted(self.objective.subtract):
+            logits, labels, _ = look(self.model, self.watched_bad).of("bad")
+            bad = losses.label_logprobs(logits, labels).exp().mean()
+            return Check(step, float(bad), self._kept_loss() - self.base_loss, self.multiplier)
 
     @torch.no_grad()
     def _kept_loss(self) -> float:
@@ -221,7 +204,8 @@ class Loop:
         return float(losses.keep(*look(self.model, self.watched_kept).of("targets")[:2]))
 
     def _good(self, check: Check) -> bool:
-        return math.isfinite(check.forget) and check.retain <= self.budget.collapse
+        may_be_bad = self.damaged and check.step < self.budget.steps
+        return math.isfinite(check.forget) and (may_be_bad or check.retain <= self.budget.collapse)
 
     @staticmethod
     def _stops(check: Check, stop_when: float | Callable[[Check], bool] | None) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ellora_trust.errors import InputError, one_of
 from unlearning import objectives as loss
-from unlearning.encoding import View
+from unlearning.encoding import IGNORED, View
 from unlearning.reference import Need, Reference
 from unlearning.representation import misdirection
 
@@ -32,20 +33,22 @@ class Objective:
         about: One line for people.
         retain: How the rest is kept: not at all, by its loss, by its distance from the reference, by a multiplier that
             holds the rise of its loss within a bound, or by its hidden states.
-        reads: Whether the model reads the fault or its fix.
+        reads: Whether the model reads the fault, its fix, or texts of which every token counts.
         context: Whether the tokens around the fault are kept too.
         need: What of the reference is needed.
         retain_scale: Factor on the retain loss, beside the budget's weight.
+        subtract: How much of the finished change is taken away from the weights; None where it is the edit.
     """
 
     name: str
     forget: Forget
     about: str
     retain: Retain = "none"
-    reads: Literal["completion", "replacement"] = "completion"
+    reads: Literal["completion", "replacement", "kept"] = "completion"
     context: bool = False
     need: Need = "labels"
     retain_scale: float = 1.0
+    subtract: float | None = None
 
 
 def objective(name: str) -> Objective:
@@ -70,7 +73,8 @@ def _npo(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
 
 
 def _simnpo(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
-    return loss.simnpo(*view.of("bad"))
+    """The weight beside a retain loss of weight 1 is the authors', for the same beta (TOFU/README.md, forget05)."""
+    return 0.1375 * loss.simnpo(*view.of("bad"))
 
 
 def _undial(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
@@ -84,7 +88,11 @@ def _prod(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
 
 
 def _code_eraser(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
-    """Source: Chu et al. 2025, arXiv:2509.13755, section 4; weights as in the authors' code (`unlearning/model.py`)."""
+    """Source: Chu et al. 2025, arXiv:2509.13755, section 4; terms and weights checked against `SensitivitySelectiveCU`.
+
+    It lies in examples/code-unlearning/unlearning/model.py of github.com/CGCL-codes/naturalcc; there gamma and lambda
+    are 0.1 and alpha is 1.
+    """
     logits, labels, _ = view.of("bad")
     away = loss.gradient_ascent(logits, labels) - 0.1 * loss.divergence(logits, reference.bad_full(numbers))
     around, targets, _ = view.of("targets")
@@ -97,6 +105,20 @@ def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor
     bad_logits, bad, _ = view.of("bad")
     learnt = loss.keep(logits, labels) if len(labels) else logits.sum() * 0
     return learnt + loss.suppression(bad_logits, bad) if len(bad) else learnt
+
+
+def _elm(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    logits, _, _ = view.of("bad")
+    return loss.imitation(logits, reference.bad_full(numbers))
+
+
+def _descent(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    """Plain fine-tuning on the fault, all tokens of the completion."""
+    return loss.keep(view.logits, torch.where(view.bad == IGNORED, view.targets, view.bad))
+
+
+def _follow(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+    return loss.divergence(view.of("targets")[0], reference.kept_full(numbers))
 
 
 def _rmu(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
@@ -133,5 +155,24 @@ OBJECTIVES = {
         Objective(
             "rmu", _rmu, "hidden states misdirected (Li et al. 2024)", "hidden", need="hidden", retain_scale=100.0
         ),
+        Objective(
+            "elm",
+            _elm,
+            "what contexts with the fix say more than those with the fault (Gandikota et al. 2024)",
+            "divergence",
+            need="contexts",
+        ),
+        # MUSE's `tv` takes all of the change (alpha = 1, github.com/jaechan-repo/muse_bench); the size of what is
+        # taken is tuned by the learning rate here.
+        Objective(
+            "task-vector",
+            _descent,
+            "fine-tuning on the fault, subtracted (Ilharco et al. 2023, arXiv:2212.04089)",
+            context=True,
+            need="none",
+            subtract=1.0,
+        ),
     )
 }
+# Not one to choose: how a damaged copy follows the edited model, in robust mode `distil`.
+FOLLOW = Objective("distil", _follow, "distillation of an edited model (Lee et al. 2025)", reads="kept", need="full")

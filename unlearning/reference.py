@@ -21,14 +21,15 @@ from torch import Tensor
 from ellora_trust.batching import plan_batches
 from ellora_trust.cachedir import cache_dir, replacing
 from ellora_trust.errors import EnvironmentProblem
+from unlearning.contexts import Contexts
 from unlearning.encoding import Row, look
-from unlearning.objectives import label_logprobs
+from unlearning.objectives import elm_target, label_logprobs
 from unlearning.representation import look_hidden, random_direction
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
-Need = Literal["labels", "full", "hidden"]
+Need = Literal["none", "labels", "full", "hidden", "contexts"]
 WHOLE = 8192
 TOP = 128
 
@@ -48,13 +49,32 @@ class Reference:
 
     @classmethod
     def of(
-        cls, model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], *, need: Need, layer: int = 0
+        cls,
+        model: CodeModel,
+        forget: Sequence[Row],
+        kept: Sequence[Row],
+        *,
+        need: Need,
+        layer: int = 0,
+        contexts: Sequence[Contexts] = (),
     ) -> Reference:
-        """Compute it, or read what was computed for the same model and rows before; `layer` is that of `hidden`."""
+        """Compute it, or read what was computed for the same model and rows before.
+
+        Args:
+            model: As it is now.
+            forget: The side whose tokens shall go.
+            kept: The side whose tokens shall stay.
+            need: What is computed.
+            layer: Of `hidden`.
+            contexts: Of the forget side, for `contexts`.
+        """
         weight = model.arch.head.weight
         assert isinstance(weight, Tensor)
         n_vocabulary = weight.shape[0]
+        if need == "none":
+            return cls({}, n_vocabulary)
         rows = [[[r.ids, r.places, r.targets, r.bad] for r in side] for side in (forget, kept)]
+        rows += [[[c.expert.ids, c.novice.ids] for c in contexts]]
         identity = json.dumps([model.fingerprint, rows, need, layer, WHOLE, TOP])
         path = cache_dir() / "references" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
         from safetensors.torch import load_file, save_file
@@ -63,6 +83,8 @@ class Reference:
             return cls(load_file(path, device=str(model.device)), n_vocabulary)
         if need == "hidden":
             tensors = _hidden(model, forget, kept, layer)
+        elif need == "contexts":
+            tensors = {**_introspected(model, forget, contexts), **_side(model, kept, "kept", "full")}
         else:
             tensors = {**_side(model, forget, "bad", need), **_side(model, kept, "kept", need)}
         try:
@@ -114,6 +136,16 @@ def _side(model: CodeModel, rows: Sequence[Row], side: str, need: Need) -> dict[
             found[f"{side}.labels.{number}"] = label_logprobs(logits[chosen], labels[chosen])
             if need == "full":
                 found.update(_kept(logprobs[chosen], f"{side}.{{}}.{number}"))
+    return found
+
+
+@torch.no_grad()
+def _introspected(model: CodeModel, rows: Sequence[Row], contexts: Sequence[Contexts]) -> dict[str, Tensor]:
+    """Targets of ELM, kept as if they were the reference's log-probabilities."""
+    found: dict[str, Tensor] = {}
+    for number, (row, after) in enumerate(zip(rows, contexts, strict=True)):
+        views = [look(model, [one]).of("bad")[0].log_softmax(-1) for one in (row, after.expert, after.novice)]
+        found.update(_kept(elm_target(*views), f"bad.{{}}.{number}"))
     return found
 
 

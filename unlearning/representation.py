@@ -3,9 +3,10 @@
     hidden = look_hidden(model, rows, layer=1)          # a View whose `logits` are hidden states, (n, d_model)
     misdirection(hidden.logits, direction), stay(hidden.logits, reference)
 
-Source: Li et al. 2024, "The WMDP benchmark", arXiv:2403.03218, section 4.1 (RMU). The paper's constant c depends on the
-model; here the direction's length is `TIMES` the mean norm of the hidden states, as in Dang et al. 2024,
-arXiv:2408.06223 (Adaptive RMU).
+Source: Li et al. 2024, "The WMDP benchmark", arXiv:2403.03218, section 4.1 (RMU); checked against
+src/trainer/unlearn/rmu.py of github.com/locuslab/open-unlearning, which follows the authors'. The constant c there is
+the length of the direction and depends on the model (20 by default); here that length is `TIMES` the mean norm of the
+hidden states, as in Dang et al. 2024, arXiv:2408.06223 (Adaptive RMU).
 """
 
 from __future__ import annotations

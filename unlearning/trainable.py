@@ -11,7 +11,7 @@ The old values lie on disk meanwhile: in memory they would be a second model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.errors import EnvironmentProblem, InputError
+from ellora_trust.sharded import is_divided, put, whole
 from unlearning.delta import bits
 from unlearning.where import Where
 
@@ -37,10 +38,39 @@ class Trainable:
     Attributes:
         parameters: By name.
         delta: Old xor new bits of the model's own parameters, by name; those that did not change are left out.
+        before: The parameters' values before the edit, by name.
     """
 
     parameters: dict[str, nn.Parameter]
     delta: Callable[[], dict[str, Tensor]]
+    before: Callable[[], dict[str, Tensor]]
+
+    @torch.no_grad()
+    def subtract(self, share: float) -> None:
+        """Take a share of what the model changed by away from what it was, instead of adding it."""
+        for name, before in self.before().items():
+            now = whole(self.parameters[name].detach())
+            old = before.to(now.device)
+            # An adapter's change is B A, and B is 0 before: turning B alone round turns the change round.
+            if ".lora_A." not in name:
+                put(self.parameters[name], old - share * (now - old))
+
+    @contextmanager
+    def subtracted(self, share: float | None) -> Iterator[None]:
+        """Hold the model as `subtract` would leave it; nothing happens where the share is None."""
+        if share is None:
+            yield
+            return
+        now = {name: whole(parameter.detach()).clone() for name, parameter in self.parameters.items()}
+        self.subtract(share)
+        try:
+            yield
+        finally:
+            self.put(now)
+
+    def put(self, values: dict[str, Tensor]) -> None:
+        """Give the parameters other values, by name."""
+        _copy(self.parameters, values)
 
 
 @contextmanager
@@ -48,8 +78,10 @@ def trainable(model: CodeModel, where: Where, *, seed: int, scratch: Path) -> It
     """Let the weights that `where` names be trained; afterwards the model is what it was, also after an exception.
 
     Raises:
+        InputError: Adapters or single heads of a model that is divided over processes.
         EnvironmentProblem: Adapters are asked for and PEFT is not installed.
     """
+    _check_divided(model, where)
     flags = [(parameter, parameter.requires_grad) for parameter in model.hf.parameters()]
     with ExitStack() as stack:
         stack.callback(_restore_flags, flags)
@@ -81,6 +113,21 @@ def recomputing(model: CodeModel) -> Iterator[None]:
             block.training = False
 
 
+def _check_divided(model: CodeModel, where: Where) -> None:
+    if any(is_divided(p) for p in model.hf.parameters()) and (
+        where.rank or any(part is not None for _, part in where.parameters(model).values())
+    ):
+        raise InputError(
+            f"{where.text!r} cannot be edited in a model that is divided over processes; edit whole matrices, such as "
+            "'all' or 'layers 1-2 mlp', or load the model without sharded"
+        )
+
+
+def recomputing_if(recompute: bool, model: CodeModel) -> AbstractContextManager[None]:
+    """Return `recomputing`, or a context that changes nothing."""
+    return recomputing(model) if recompute else nullcontext()
+
+
 def _restore_flags(flags: list[tuple[nn.Parameter, bool]]) -> None:
     for parameter, flag in flags:
         parameter.requires_grad_(flag)
@@ -94,20 +141,21 @@ def _weights(model: CodeModel, where: Where, scratch: Path) -> Iterator[Trainabl
     chosen = where.parameters(model)
     parameters = {name: parameter for name, (parameter, _) in chosen.items()}
     before = scratch / _BEFORE
-    save_file({name: p.detach() for name, p in parameters.items()}, before)
+    save_file({name: whole(p.detach()) for name, p in parameters.items()}, before)
     with ExitStack() as stack:
         stack.callback(lambda: _copy(parameters, load_file(before)))
         for parameter, part in chosen.values():
             parameter.requires_grad_(True)
             if part is not None:
                 stack.callback(parameter.register_post_accumulate_grad_hook(_only(part)).remove)
-        yield Trainable(parameters, lambda: _changed(load_file(before), lambda name: parameters[name].detach()))
+        changed = lambda: _changed(load_file(before), lambda name: whole(parameters[name].detach()))  # noqa: E731
+        yield Trainable(parameters, changed, lambda: load_file(before))
 
 
 @torch.no_grad()
 def _copy(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
     for name, parameter in parameters.items():
-        parameter.copy_(values[name])
+        put(parameter, values[name])
 
 
 def _only(part: tuple[slice, ...]) -> Callable[[Tensor], None]:
@@ -154,7 +202,8 @@ def _adapters(model: CodeModel, where: Where, seed: int) -> Iterator[Trainable]:
             old = {f"{name}.weight": layer.weight.detach() for name, layer in layers.items()}
             return _changed(old, lambda name: _merged(wrapped[name.removesuffix(".weight")]))
 
-        yield Trainable(parameters, delta)
+        initial = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        yield Trainable(parameters, delta, lambda: initial)
 
 
 def _put_back(model: CodeModel, parents: dict[str, tuple[nn.Module, str]], layers: dict[str, nn.Module]) -> None:
