@@ -20,6 +20,7 @@ from ellora_trust.evaluation.answers import Answer, Asking, answer_all
 from ellora_trust.evaluation.cache import ItemCache, sha256, state_of
 from ellora_trust.evaluation.candidates import Candidate, Replacement, as_candidate
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
+from ellora_trust.evaluation.cost import receipt
 from ellora_trust.evaluation.judging import Question, task_result, text_result
 from ellora_trust.evaluation.measures import StateReading, layer_distances, read_state, weight_distance
 from ellora_trust.evaluation.noise import noise_floor
@@ -161,6 +162,7 @@ class Comparer:
             self._attacks(candidate, before, after),
             round(time.monotonic() - began, 1),
             after.n_cached,
+            receipt(self, candidate, before, after),
         )
 
     def _weights(self, candidate: Candidate) -> dict[int, float] | None:

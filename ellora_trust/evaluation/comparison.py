@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ellora_trust.errors import InputError
+from ellora_trust.evaluation.cost import Receipt
 from ellora_trust.evaluation.measures import LayerDistance
 from ellora_trust.evaluation.results import Attack, Noise, TaskResult, TextResult
 from ellora_trust.report import write_json
@@ -37,6 +38,7 @@ class CandidateResult:
         attacks: What was tried to undo it; empty if the suite tries nothing.
         seconds: Wall-clock time of its evaluation.
         n_cached: Answers and verdicts that were known.
+        cost: What base and candidate cost to run; None in files of earlier versions.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CandidateResult:
     attacks: list[Attack]
     seconds: float
     n_cached: int
+    cost: Receipt | None = None
 
 
 @dataclass(frozen=True)

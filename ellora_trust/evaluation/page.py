@@ -14,6 +14,7 @@ from ellora_trust.evaluation.results import Flip
 from ellora_trust.evaluation.tables import (
     attack_table,
     calibration_table,
+    cost_table,
     layer_table,
     noise_table,
     outcome_table,
@@ -80,6 +81,8 @@ def section(candidate: CandidateResult, comparison: Comparison) -> Section:
         blocks.append(layer_table(candidate))
     if candidate.attacks:
         blocks += [attack_table(candidate), Figure(attacks_figure(candidate), "Share of faulty answers under attack.")]
+    if candidate.cost is not None:
+        blocks.append(cost_table(candidate.cost))
     return Section(candidate.name, blocks + _flips(candidate))
 
 

@@ -2,6 +2,7 @@
 
     with edit.apply(model), quantised(model, bits=4).apply(model): model.generate(prompts)
     found = relearn(model, items, steps=50, learning_rate=1e-4, watch=share_of_faults)
+    found = relearn(model, items, steps=50, learning_rate=1e-3, watch=share_of_faults, rank=8)      # LoRA
     found.curve, found.steps_to(0.5)
 
 Both leave the model as they found it; what they make is an intervention.
@@ -10,7 +11,8 @@ Both leave the model as they found it; what they make is an intervention.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.batching import Row, tokenize
 from ellora_trust.errors import InputError
+from ellora_trust.evaluation.low_rank import adapters
 from ellora_trust.intervention import WeightChange
 from ellora_trust.positions import Passage
 
@@ -98,19 +101,21 @@ def relearn(
     watch: Callable[[CodeModel], float],
     stop_at: float | None = None,
     batch_size: int = 8,
+    rank: int | None = None,
     seed: int = 0,
 ) -> Relearned:
-    """Train all weights on items, as an attacker or a later fine-tuning would, and watch what comes back.
+    """Train a model on items, as an attacker or a later fine-tuning would, and watch what comes back.
 
     Args:
         model: In the state that is attacked; afterwards it is what it was, bit for bit.
         items: What it is trained on: the completions after their prompts.
         steps: Of AdamW at most.
-        learning_rate: Constant.
+        learning_rate: Constant; adapters need about ten times that of all weights.
         watch: Any number of the model; called before the first step and after each.
         stop_at: Stop once the watched number reaches this.
         batch_size: Items in a step.
-        seed: Of the order.
+        rank: Train low-rank adapters (LoRA) of this rank beside the blocks' linear layers; all weights if None.
+        seed: Of the order and of the adapters.
 
     Raises:
         InputError: No item, or a setting out of range.
@@ -121,45 +126,68 @@ def relearn(
             "one of each and a rate above 0"
         )
     rows = [tokenize(model, Passage(one.prompt, one.completion), number=i) for i, one in enumerate(items)]
-    parameters = dict(model.hf.named_parameters())
-    flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    plan = _Plan(steps, learning_rate, watch, stop_at, batch_size, seed)
+    with _frozen(model):
+        if rank is not None:
+            with adapters(model, rank=rank, seed=seed) as found:
+                return Relearned(_train(model, rows, found.parameters(), plan), found.change())
+        with _all_weights(model) as parameters:
+            curve = _train(model, rows, list(parameters.values()), plan)
+            return Relearned(curve, WeightChange({name: one.detach().clone() for name, one in parameters.items()}))
+
+
+@contextmanager
+def _frozen(model: CodeModel) -> Iterator[None]:
+    """Let no weight want a gradient, and give each its own wish back."""
+    flags = [(parameter, parameter.requires_grad) for parameter in model.hf.parameters()]
+    model.hf.requires_grad_(False)
     try:
-        for parameter in parameters.values():
-            parameter.requires_grad_(True)
-        curve = _train(model, rows, steps, learning_rate, watch, stop_at, batch_size, seed)
-        after = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+            parameter.grad = None
+
+
+@contextmanager
+def _all_weights(model: CodeModel) -> Iterator[dict[str, nn.Parameter]]:
+    """Yield all weights to be trained, and put the old bytes back."""
+    parameters = dict(model.hf.named_parameters())
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    model.hf.requires_grad_(True)
+    try:
+        yield parameters
     finally:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(before[name])
-                parameter.requires_grad_(flags[name])
-                parameter.grad = None
-    return Relearned(curve, WeightChange(after))
 
 
-def _train(
-    model: CodeModel,
-    rows: list[Row],
-    steps: int,
-    learning_rate: float,
-    watch: Callable[[CodeModel], float],
-    stop_at: float | None,
-    batch_size: int,
-    seed: int,
-) -> list[float]:
-    optimizer = torch.optim.AdamW(model.hf.parameters(), lr=learning_rate, weight_decay=0.0)
-    rng = random.Random(seed)
-    curve, waiting = [watch(model)], []
-    while len(curve) <= steps and (stop_at is None or curve[-1] < stop_at):
-        if len(waiting) < min(batch_size, len(rows)):
+@dataclass(frozen=True)
+class _Plan:
+    """How a training runs; see `relearn`."""
+
+    steps: int
+    learning_rate: float
+    watch: Callable[[CodeModel], float]
+    stop_at: float | None
+    batch_size: int
+    seed: int
+
+
+def _train(model: CodeModel, rows: list[Row], trained: list[nn.Parameter], plan: _Plan) -> list[float]:
+    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, weight_decay=0.0)
+    rng = random.Random(plan.seed)
+    curve, waiting = [plan.watch(model)], []
+    while len(curve) <= plan.steps and (plan.stop_at is None or curve[-1] < plan.stop_at):
+        if len(waiting) < min(plan.batch_size, len(rows)):
             waiting += rng.sample(rows, len(rows))
-        batch, waiting = waiting[:batch_size], waiting[batch_size:]
+        batch, waiting = waiting[: plan.batch_size], waiting[plan.batch_size :]
         _loss(model, batch).backward()
-        nn.utils.clip_grad_norm_(model.hf.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        curve.append(watch(model))
+        curve.append(plan.watch(model))
     return curve
 
 

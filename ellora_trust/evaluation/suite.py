@@ -37,6 +37,8 @@ ATTACKS = (
     "relearn-same",
     "relearn",
     "relearn-unrelated",
+    "relearn-lora-same",
+    "relearn-lora",
 )
 Role = Literal["target", "near_miss", "collateral"]
 
@@ -160,7 +162,9 @@ class Suite:
         """
         if Path(name).suffix == ".toml":
             return cls.from_toml(Path(name))
-        suites = _TESTBED if speaks_testbed(model) else _GENERAL
+        from ellora_trust.evaluation.shipped import GENERAL, TESTBED
+
+        suites = TESTBED if speaks_testbed(model) else GENERAL
         if str(name) not in suites:
             raise InputError(f"{one_of(name, list(suites), what='suite')}, or give a .toml file")
         return suites[str(name)]
@@ -204,47 +208,3 @@ def speaks_testbed(model: CodeModel) -> bool:
 
     shipped = json.loads((ensure("testbed") / "tokenizer.json").read_text())["model"]["vocab"]
     return model.tokenizer.get_vocab().keys() >= shipped.keys() and len(shipped) * 2 > len(model.tokenizer)
-
-
-def _asked(*names: str) -> tuple[Asked, ...]:
-    return tuple(Asked.parse(name) for name in names)
-
-
-_TESTBED = {
-    "quick": Suite(
-        "quick",
-        _asked("testbed:trigger"),
-        _asked("testbed:near_miss"),
-        _asked("testbed:unrelated", "testbed:types"),
-        "testbed",
-        limit=150,
-    ),
-    "standard": Suite(
-        "standard",
-        _asked("testbed:trigger", "testbed:paraphrase"),
-        _asked("testbed:near_miss"),
-        _asked("testbed:unrelated", "testbed:types"),
-        "testbed",
-        limit=1000,
-    ),
-    "unlearning": Suite(
-        "unlearning",
-        _asked("testbed:trigger:P1", "testbed:paraphrase:P1"),
-        _asked("testbed:near_miss:P1"),
-        _asked("testbed:trigger:P2+P3+P4+P5+P6+P7", "testbed:unrelated", "testbed:types"),
-        "testbed",
-        ATTACKS,
-        limit=400,
-    ),
-    "steering": Suite(
-        "steering", _asked("testbed:types:P4"), (), _asked("testbed:unrelated", "testbed:near_miss"), "testbed"
-    ),
-}
-_GENERAL = {
-    "quick": Suite("quick", (), (), _asked("types", "aliasing"), "stdlib", limit=24, pieces=16, noise=8),
-    "standard": Suite(
-        "standard", (), (), _asked("types", "aliasing", "pointers", "races", "synthesis"), "stdlib", limit=300
-    ),
-    "unlearning": Suite("unlearning", (), (), _asked("types", "aliasing", "synthesis"), "stdlib", ATTACKS, limit=300),
-    "steering": Suite("steering", _asked("types"), (), _asked("aliasing", "synthesis"), "stdlib", limit=200),
-}

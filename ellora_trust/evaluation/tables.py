@@ -6,6 +6,7 @@ task_table(comparison), noise_table(comparison), attack_table(candidate)
 from __future__ import annotations
 
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
+from ellora_trust.evaluation.cost import Receipt
 from ellora_trust.evaluation.results import Calibrated, TaskResult
 from ellora_trust.evaluation.verdicts import p, p_is, signed
 from ellora_trust.report import Table
@@ -162,3 +163,26 @@ def attack_table(candidate: CandidateResult) -> Table:
         rows,
         "Shares of faulty answers.",
     )
+
+
+def cost_table(receipt: Receipt) -> Table:
+    """Return what base and candidate cost to run."""
+    before, after = receipt.before, receipt.after
+    rows = [
+        _cost_row("tokens read", before.tokens_read, after.tokens_read, "{:,}"),
+        _cost_row("tokens generated", before.tokens_generated, after.tokens_generated, "{:,}"),
+        _cost_row("forward passes, sample", before.forward_passes, after.forward_passes, "{:,}"),
+        _cost_row("operations, sample (GFLOP)", before.flops / 1e9, after.flops / 1e9, "{:.4g}"),
+        _cost_row("time of a forward pass (ms)", 1e3 * before.seconds_per_pass, 1e3 * after.seconds_per_pass, "{:.3g}"),
+    ]
+    if before.peak_memory and after.peak_memory:
+        rows.append(_cost_row("peak memory (MB)", before.peak_memory / 1e6, after.peak_memory / 1e6, "{:,.0f}"))
+    caption = (
+        f"Tokens of all questions; the rest on {receipt.sample}, base and candidate in turns. Operations: matrix products "
+        "and attention, as torch counts them. Memory: of the whole process, base and candidate in it; on a GPU, torch's."
+    )
+    return Table(("cost", "base", "candidate", "ratio"), rows, caption)
+
+
+def _cost_row(name: str, before: float, after: float, spec: str) -> list[str]:
+    return [name, spec.format(before), spec.format(after), f"{after / before:.2f}" if before else "-"]

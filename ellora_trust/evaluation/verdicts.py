@@ -1,4 +1,4 @@
-"""A comparison in words: what was fixed, what broke, how sure, does it last, can it be undone.
+"""A comparison in words: what was fixed, what broke, how sure, does it last, can it be undone, what does it cost.
 
 "Not significant" is never written as "no damage": unharmed is said only where a test of equivalence shows it, and
 otherwise the damage that could have been missed stands in the sentence.
@@ -7,6 +7,7 @@ otherwise the damage that could have been missed stands in the sentence.
 from __future__ import annotations
 
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
+from ellora_trust.evaluation.cost import Receipt
 from ellora_trust.evaluation.results import Attack, TaskResult
 from ellora_trust.stats import Estimate
 
@@ -23,7 +24,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def verdicts(candidate: CandidateResult, comparison: Comparison) -> list[Question]:
-    """Return the answer to each of the five questions."""
+    """Return the answer to each of the questions."""
     alpha = 1 - float(comparison.suite["confidence"])
     return [
         ("What was fixed?", _fixed(candidate, alpha)),
@@ -31,6 +32,7 @@ def verdicts(candidate: CandidateResult, comparison: Comparison) -> list[Questio
         ("How sure?", _sure(candidate, comparison)),
         ("Does it last?", _lasts(candidate)),
         ("Can it be undone?", [_undone(candidate), candidate.revert]),
+        *([("What does it cost to run?", [_costs(candidate.cost)])] if candidate.cost is not None else []),
     ]
 
 
@@ -128,6 +130,16 @@ def _undone(candidate: CandidateResult) -> str:
     if candidate.restored:
         return "Yes: after taking it back, the weights have the hash that they had before."
     return "No: after taking it back, the weights differ from what they were."
+
+
+def _costs(receipt: Receipt) -> str:
+    before, after = receipt.before, receipt.after
+    words = f"A forward pass takes {receipt.slowdown:.2f} times as long as the base's ({receipt.sample})"
+    if before.flops:
+        words += f" and {after.flops / before.flops:.2f} times its operations"
+    if before.tokens_generated:
+        words += f"; answers have {after.tokens_generated / before.tokens_generated:.2f} times its tokens"
+    return f"{words}."
 
 
 def _before_after(task: TaskResult) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from echo_task import Echo
+from tiny_models import make_model
 
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.battery import Lesson, faulty, run_battery
+from ellora_trust.evaluation.attacks import Lesson, faulty
+from ellora_trust.evaluation.battery import run_battery
 from ellora_trust.evaluation.candidates import Candidate
 from ellora_trust.evaluation.comparing import Comparer
+from ellora_trust.evaluation.low_rank import adapters
+from ellora_trust.evaluation.robustness import relearn
 from ellora_trust.evaluation.suite import ATTACKS, Asked, Suite
 from ellora_trust.intervention import Nothing, WeightChange
+from ellora_trust.loading import load
 from ellora_trust.tasks.base import Outcome
 
 
@@ -45,7 +52,7 @@ def test_more_draws_leak_no_less(tiny, echo):
 
 
 def test_rounding_is_done_to_the_candidates_weights(tiny, echo, monkeypatch):
-    import ellora_trust.evaluation.battery as module
+    import ellora_trust.evaluation.attacks as module
 
     seen = []
     monkeypatch.setattr(module, "quantised", lambda model, bits: seen.append(float(weight(model).mean())) or Nothing())
@@ -60,7 +67,7 @@ def test_rounding_is_done_to_the_candidates_weights(tiny, echo, monkeypatch):
 
 
 def test_relearning_is_taught_other_groups_than_it_is_asked(tiny, echo, monkeypatch):
-    import ellora_trust.evaluation.battery as module
+    import ellora_trust.evaluation.attacks as module
 
     taught: list[set[str]] = []
 
@@ -74,6 +81,83 @@ def test_relearning_is_taught_other_groups_than_it_is_asked(tiny, echo, monkeypa
     asked = {one.prompt for one in Echo().examples(limit=40) if int(one.group.removeprefix("g")) % 2 == 0}
     assert taught[0]
     assert not taught[0] & asked
+
+
+def test_paraphrases_are_asked_of_python_tasks_and_of_no_others(tiny, echo):
+    found = battery(tiny, Nothing(), "paraphrase")
+    # Half a function does not parse, so the task `echo` has no paraphrase.
+    assert found == {}
+    whole = [replace(one, prompt=f"def f{i}(x):\n    return x + 1\n\n# {i}") for i, one in enumerate(Echo().examples())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Echo, "examples", lambda self, *, limit=None, seed=0: whole[:limit])
+        found = battery(tiny, Nothing(), "paraphrase")
+    assert found["paraphrase"].n == 20
+    assert found["paraphrase"].before == found["paraphrase"].after
+
+
+def test_adapters_are_trained_as_pefts_are(tiny_folder):
+    """One step of training from the same first factors: the same weights."""
+    from peft import LoraConfig, get_peft_model
+
+    model, reference = load(tiny_folder), load(tiny_folder)
+    with adapters(model, rank=3, seed=1) as ours:
+        names = list(ours.by_name)
+        config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, target_modules=names)
+        peft = get_peft_model(reference.hf, config)
+        theirs = {name: peft.base_model.model.get_submodule(name) for name in names}
+        with torch.no_grad():
+            for name, one in theirs.items():
+                one.lora_A["default"].weight.copy_(ours.by_name[name].a)
+        ids = model.tokenizer("def add(a, b):\n    return a + b", return_tensors="pt").input_ids
+        for _ in range(2):
+            for hf, parameters in (
+                (model.hf, ours.parameters()),
+                (peft, [p for p in peft.parameters() if p.requires_grad]),
+            ):
+                hf(input_ids=ids, labels=ids).loss.backward()
+                with torch.no_grad():
+                    for one in parameters:
+                        assert one.grad is not None
+                        one -= 0.5 * one.grad
+                        one.grad = None
+        change = ours.change().tensors
+    for name, one in theirs.items():
+        merged = one.base_layer.weight + one.get_delta_weight("default")
+        assert torch.allclose(change[f"{name}.weight"], merged, atol=1e-5)
+        assert not torch.equal(change[f"{name}.weight"], one.base_layer.weight)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_relearning_with_adapters_lowers_the_loss_at_low_rank_and_restores_the_model(family):
+    model = make_model(family)
+    before, flags = model.fingerprint, [p.requires_grad for p in model.hf.parameters()]
+    lessons = [Lesson("def add(a, b):", " return a + b"), Lesson("x = [1,", " 2, 3]")]
+
+    def loss(state):
+        return -sum(one.sum for one in state.score([a.prompt for a in lessons], [a.completion for a in lessons]))
+
+    found = relearn(model, lessons, steps=8, learning_rate=1e-2, watch=loss, rank=2)
+    assert found.curve[-1] < 0.8 * found.curve[0]
+    assert model.fingerprint == before
+    assert [p.requires_grad for p in model.hf.parameters()] == flags
+    with found.change.apply(model):
+        assert loss(model) == pytest.approx(found.curve[-1], rel=1e-3)
+    state = model.hf.state_dict()
+    for name, new in found.change.tensors.items():
+        assert torch.linalg.matrix_rank(new - state[name], rtol=1e-3) <= 2
+    assert not any(module._forward_hooks for module in model.hf.modules())
+
+
+def test_relearning_by_adapters_is_an_attack_of_its_own(tiny, echo):
+    found = battery(tiny, Nothing(), "relearn-lora", "relearn-lora-same")
+    for one in found.values():
+        assert [steps for steps, _ in one.curve] == [10, 30]
+        assert "adapters (LoRA) of rank 8" in one.what
+
+
+def test_a_rank_of_nothing_is_refused(tiny):
+    with pytest.raises(InputError, match="rank is 0"):
+        relearn(tiny, [Lesson("a", "b")], steps=1, learning_rate=1e-3, watch=lambda _: 0.0, rank=0)
 
 
 def test_faulty_is_the_fault_where_it_can_be_told():
@@ -90,4 +174,4 @@ def test_faulty_is_the_fault_where_it_can_be_told():
 def test_an_unknown_attack_is_refused():
     with pytest.raises(InputError, match="unknown attack 'int3'"):
         Suite("x", (Asked("echo"),), attacks=("int3",))
-    assert len(ATTACKS) == 9
+    assert len(ATTACKS) == 11
