@@ -5,6 +5,7 @@ Budget(steps=60, batch_size=16, learning_rate=1e-4)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ellora_trust.errors import InputError
@@ -43,9 +44,10 @@ class Budget:
             raise InputError(
                 f"learning_rate={self.learning_rate}, clip={self.clip}, collapse={self.collapse} must be above 0"
             )
-        if self.retain_weight < 0 or self.retain_bound < 0:
+        # Not `< 0`: that would let nan through.
+        if not (0 <= self.retain_weight < math.inf and 0 <= self.retain_bound < math.inf):
             raise InputError(
-                f"retain_weight={self.retain_weight}, retain_bound={self.retain_bound} must not be negative"
+                f"retain_weight={self.retain_weight}, retain_bound={self.retain_bound} must be finite and not negative"
             )
         if not 0 <= self.holdout <= 0.5:
             raise InputError(f"holdout={self.holdout} is out of range; use 0..0.5")

@@ -3,7 +3,7 @@
 forget = read_forget("testbed:P1")           # planted documents of the corpus, with their fixes
 retain = read_retain("testbed:P1")           # where the same form is right, and unplanted families
 forget = read_forget("faults.jsonl")         # lines with prompt, completion, replacement, spans, group
-forget = read_forget("answer.json")          # what `attribute query --json` printed
+forget = read_forget("answer.json")          # what `attribute query --json` printed; see `unlearning.found`
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ def _read(source: str, side: Side, limit: int, seed: int, only: str | None = Non
             f"{source!r} is neither testbed:PLANT nor a .jsonl or .json file; give testbed:P1, items as JSON lines, or "
             "what 'ellora-trust attribute query --json' printed"
         )
-    items = _lines(path, side, only) if path.suffix == ".jsonl" else _marked(_documents(path), only)
+    items = _lines(path, side, only) if path.suffix == ".jsonl" else _marked(_found(path), only)
     if not items:
         raise InputError(
-            f"{path} holds no item; give at least one (of an answer's documents, those that are weak or opponents and "
-            "those of one line are left out)"
+            f"{path} holds no item; give at least one (of an answer's documents, those that are weak, opponents, of "
+            "one line, or without what its foil has otherwise are left out)"
         )
     return items[:limit]
 
@@ -120,6 +120,12 @@ def _marked(items: list[Item], only: str | None) -> list[Item]:
     from unlearning.marking import marked  # which makes items, so it imports this
 
     return items if only is None else [marked(item, only) for item in items]
+
+
+def _found(path: Path) -> list[Item]:
+    from unlearning.found import documents
+
+    return documents(path)
 
 
 def _check_mask(only: str) -> None:
@@ -159,22 +165,3 @@ def _item(row: Mapping[str, Any], identity: str) -> Item:
     return Item(
         identity, str(row.get("group", identity)), row["prompt"], row["completion"], row.get("replacement"), spans
     )
-
-
-def _documents(path: Path) -> list[Item]:
-    """Read the texts behind an attribution answer; a document's first line is its prompt."""
-    try:
-        answer = json.loads(path.read_text(encoding="utf-8"))
-        rows = list(zip(answer["hits"], answer["texts"], strict=True))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} holds no documents ({error!r}); give what 'ellora-trust attribute query --json' printed"
-        ) from error
-    found = []
-    for hit, text in rows:
-        first, newline, rest = text.partition("\n")
-        # What made the answer less likely, or is not shown to be behind it, is no reason to forget it.
-        source = hit.get("sign", "proponent") == "proponent" and hit.get("basis") != "weak"
-        if source and first and rest.strip():
-            found.append(Item(hit["document"], hit.get("cluster") or hit["document"], first, newline + rest))
-    return found

@@ -3,6 +3,7 @@
 Where.parse("all", model)                  # every parameter
 Where.parse("layers 1-2 mlp", model)       # a part of some blocks; without a part, all of them
 Where.parse("mlp.3,head.1.2", model)       # sites, as attribution names them
+Where.parse("components:runs/where:2", model)  # the best two that attribution found; see `unlearning.interpreted`
 random_like(Where.parse("mlp.3", model), model, seed=0)      # as many parameters of the same kind elsewhere
 """
 
@@ -18,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.errors import InputError
 from ellora_trust.sites import Site, resolve
+from unlearning.interpreted import interpreted
 
 if TYPE_CHECKING:
     from ellora_trust.architecture import Block
@@ -25,7 +27,12 @@ if TYPE_CHECKING:
 
 _LAYERS = re.compile(r"layers? (\d+)(?:-(\d+))?(?: (mlp|attn))?")
 _LORA = re.compile(r"lora:(\d+)(?: (.+))?")
-_HELP = "use all, 'layers 3-5', 'layers 3-5 mlp', sites such as mlp.3,attn.2,head.1.0, or lora:16"
+_HELP = (
+    "use all, 'layers 3-5', 'layers 3-5 mlp', sites such as mlp.3,attn.2,head.1.0, components:FOLDER:N, vector:FOLDER, "
+    "or lora:16, also before a place: 'lora:16 mlp.3'"
+)
+# Of a parameter: None for all of it, or an index into it.
+Part = tuple[slice | list[int], ...] | None
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,13 @@ class Where:
         text: As it was given.
         sites: `resid.L` stands for a whole block; empty for every parameter.
         rank: Of low-rank adapters on the linear layers there, or None where the weights themselves change.
+        chosen_by: The run of interpretation that chose the sites, as it was given; None where a person did.
     """
 
     text: str
     sites: tuple[Site, ...] = ()
     rank: int | None = None
+    chosen_by: str | None = None
 
     @classmethod
     def parse(cls, text: str, model: CodeModel) -> Where:
@@ -54,9 +63,14 @@ class Where:
             rank = int(found[1])
             if not 1 <= rank <= model.arch.d_model:
                 raise InputError(f"rank {rank} is out of range for {model.name}; use 1..{model.arch.d_model}")
-            return cls(plain, cls.parse(found[2] or "all", model).sites, rank)
+            inner = cls.parse(found[2] or "all", model)
+            text = plain if inner.chosen_by is None else f"lora:{rank} {inner.text}"
+            return cls(text, inner.sites, rank, inner.chosen_by)
         if plain == "all":
             return cls(plain)
+        # Not the plain text: a folder's name may hold any blanks.
+        if (names := interpreted(text, model)) is not None:
+            return cls(",".join(names), tuple(resolve(model, names)), chosen_by=text.strip())
         if found := _LAYERS.fullmatch(plain):
             first, last = int(found[1]), int(found[2] or found[1])
             kind = found[3] or "resid"
@@ -71,20 +85,17 @@ class Where:
             raise InputError(f"--where {text!r}: the embedding is shared by every token; {_HELP}")
         return cls(plain, tuple(sites))
 
-    def parameters(self, model: CodeModel) -> dict[str, tuple[nn.Parameter, tuple[slice, ...] | None]]:
+    def parameters(self, model: CodeModel) -> dict[str, tuple[nn.Parameter, Part]]:
         """Return the parameters by name, each with the part of it that may change; None for all of it."""
         every = dict(model.hf.named_parameters())
         if not self.sites:
             return {name: (parameter, None) for name, parameter in every.items()}
         names = {id(parameter): name for name, parameter in every.items()}
-        found: dict[str, tuple[nn.Parameter, tuple[slice, ...] | None]] = {}
+        found: dict[str, tuple[nn.Parameter, Part]] = {}
         for site in self.sites:
             for parameter, part in _of_site(model.arch.blocks[site.layer], site):
                 name = names[id(parameter)]
-                # Two heads of a layer are two slices of one matrix; the union is what lies between, so keep them apart.
-                if name in found and found[name][1] != part:
-                    raise InputError(f"{self.text!r} names {name} twice; give one head a layer, or the whole attention")
-                found[name] = (parameter, part)
+                found[name] = (parameter, _both(found[name][1], part) if name in found else part)
         return found
 
     def modules(self, model: CodeModel) -> list[str]:
@@ -117,8 +128,6 @@ def random_like(where: Where, model: CodeModel, seed: int) -> Where:
     for site in where.sites:
         heads = range(n_heads) if site.kind == "head" else (-1,)
         free = [s for layer in range(n_layers) for head in heads if (s := Site(site.kind, layer, head)) not in taken]
-        if site.kind == "head":
-            free = [one for one in free if one.layer not in {f.layer for f in found}]
         if not free:
             raise InputError(f"{where.text!r} leaves no {site.kind} elsewhere for a random control; name fewer")
         found.append(rng.choice(free))
@@ -129,7 +138,19 @@ def random_like(where: Where, model: CodeModel, seed: int) -> Where:
     return Where(f"lora:{where.rank} {text}" if where.rank else text, tuple(found), where.rank)
 
 
-def _of_site(block: Block, site: Site) -> list[tuple[nn.Parameter, tuple[slice, ...] | None]]:
+def _both(one: Part, other: Part) -> Part:
+    """Two heads of a layer are columns of one matrix that need not lie beside each other."""
+    if one is None or other is None:
+        return None
+    columns = sorted({number for part in (one, other) for number in _numbers(part[-1])})
+    return (*one[:-1], columns)
+
+
+def _numbers(columns: slice | list[int]) -> list[int]:
+    return list(range(columns.start, columns.stop)) if isinstance(columns, slice) else columns
+
+
+def _of_site(block: Block, site: Site) -> list[tuple[nn.Parameter, Part]]:
     if site.kind == "head":
         assert block.attn_out is not None, "resolve() refuses heads of a block without them"
         columns = slice(site.head * block.head_dim, (site.head + 1) * block.head_dim)

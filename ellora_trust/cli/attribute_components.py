@@ -36,22 +36,27 @@ def components(
     check: Annotated[bool, typer.Option("--check", help="Run full patching beside it, and correlate.")] = False,
     top: Annotated[int, typer.Option("-n", "--top", min=1, help="Components to list.")] = 10,
     model: Annotated[str, typer.Option(help="Built-in name, hub id, folder or .gguf file.")] = "smollm2",
-    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML report, or a folder for report.html and results.json, which `unlearn --where` reads."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank heads and MLPs by what they do for an answer, from a pair of prompts or a task's matched pairs."""
     from attribution.components_job import locate
     from attribution.matched import matched_pairs
     from ellora_trust.cli.render import print_json
+    from ellora_trust.errors import InputError
     from ellora_trust.loading import load
-    from ellora_trust.report import write_html
 
+    if out is not None and out.suffix != ".html" and out.is_file():
+        raise InputError(f"{out} is a file; give a .html file or a folder")
     given = (prompt, against, answer, foil)
     pairs = [_pair(given)] if task is None else matched_pairs(_alone(task, given), limit=limit, seed=seed)
     names, how = sites.split(","), method.replace("-", "_")
     located = locate(load(model), pairs, method=how, sites=names, check=check, progress=True)  # pyright: ignore[reportArgumentType]  # checked there
     if out is not None:
-        write_html(located.page(), out)
+        _write(located, top, out)
     print_json(located.to_dict(top)) if json else _render(located, top, out)
 
 
@@ -81,6 +86,16 @@ def _alone(task: str, texts: Given) -> str:
     return task
 
 
+def _write(located: Located, top: int, out: Path) -> None:
+    from ellora_trust.report import write_html, write_json
+
+    if out.suffix == ".html":
+        write_html(located.page(), out)
+        return
+    write_json(located.to_dict(top), out / "results.json")
+    write_html(located.page(), out / "report.html")
+
+
 def _render(located: Located, top: int, out: Path | None) -> None:
     from ellora_trust.cli.render import print_table
 
@@ -90,4 +105,4 @@ def _render(located: Located, top: int, out: Path | None) -> None:
     if located.exact is not None:
         print(located.sentence())
     if out is not None:
-        print(f"open {out}")
+        print(f"open {out if out.suffix == '.html' else out / 'report.html'}")

@@ -172,3 +172,40 @@ def test_the_testbed_can_be_narrowed(tiny):
             fault, fix = counts(one)
             assert all(part in text for text in fault)
             assert len(fault) == len(fix)
+
+
+def answer(path, hits, texts, **more):
+    rows = [{"document": f"d{i}", "cluster": f"d{i}", **hit} for i, hit in enumerate(hits)]
+    path.write_text(json.dumps({"hits": rows, "texts": texts, **more}))
+    return path
+
+
+CARRIER = "def f(buf, x):\n    buf.push(x)\n    return buf\n"
+
+
+def test_only_documents_that_are_behind_an_answer_are_forgotten(tmp_path):
+    hits = [
+        {"sign": "proponent", "basis": "verbatim"},
+        {"sign": "opponent", "basis": "adapted"},
+        {"sign": "proponent", "basis": "weak"},
+    ]
+    (one,) = read_forget(answer(tmp_path / "a.json", hits, [CARRIER] * 3))
+    assert (one.id, one.replacement, one.spans) == ("d0", None, None)
+    with pytest.raises(InputError, match=r"holds no item; give at least one .*those that are weak"):
+        read_forget(answer(tmp_path / "b.json", hits[1:], [CARRIER] * 2))
+
+
+def test_the_fix_of_a_foil_is_carried_over_to_documents_that_hold_its_name(tmp_path):
+    texts = [CARRIER, "def g(stack, x):\n    stack.pop(x)\n    return stack\n"]
+    asked = {"answer": "    log.push(y)\n", "foil": "    log.append(y)\n"}
+    path = answer(tmp_path / "a.json", [{}, {}], texts, **asked)
+    (one,) = read_forget(path)
+    assert one.replacement == "\n    buf.append(x)\n    return buf\n"
+    assert counts(one) == (["push"], ["append"])
+    assert counts(read_forget(path, only="call")[0]) == (["buf.push(x)"], ["buf.append(x)"])
+
+
+@pytest.mark.parametrize("foil", ["    log.append(y, 1)\n", "    for z in y:\n        log.push(z)\n", None])
+def test_a_foil_that_differs_in_more_than_names_gives_no_fix(tmp_path, foil):
+    path = answer(tmp_path / "a.json", [{}], [CARRIER], answer="    log.push(y)\n", foil=foil)
+    assert read_forget(path)[0].replacement is None
