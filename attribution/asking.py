@@ -11,11 +11,10 @@ The index holds the gradients; texts are read from the corpus, which the index's
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +22,14 @@ from attribution.bm25 import bm25_scores
 from attribution.building import ALL, Plan
 from attribution.corpora import Corpus, Where
 from attribution.evidence import Evidence, Side
-from attribution.fuse import Hit, Origin, rank, with_clusters
+from attribution.fuse import Hit, rank, with_clusters
 from attribution.index import GradientIndex
 from attribution.lines import line_scores
 from attribution.losses import Target, contrast, spans
 from attribution.losses import answer as answer_of
 from attribution.ngrams import NgramIndex
+from attribution.origins import Origins
+from attribution.shared_scan import kept_scores, place_of, scan_share
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
 from ellora_trust.share import Share
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 WHERE, NGRAMS = "corpus.json", "ngrams.safetensors"
-_LICENCES = ("licence", "license", "licenses")
-_PATHS = ("path", "max_stars_repo_path")
 
 
 @dataclass(frozen=True)
@@ -151,17 +150,44 @@ class Library:
         whole = prompt + answer
         target = self._target(prompt, answer, about, foil)
         ngrams = self._ngrams
+        scores = kept_scores(self.index, self._place(prompt, answer, about, foil))
+        scores = self.index.scores([target]) if scores is None else scores
         evidence = Evidence(
             ngrams.score([whole], [about]),
             ngrams.coverage([whole], [about or (len(prompt), len(whole))]),
-            self.index.scores([target]).astype(np.float64),
+            scores.astype(np.float64),
         )
         said = whole[slice(*about)] if about else answer
-        origins = _Origins(self.corpus)
+        origins = Origins(self.corpus)
         (hits,) = rank(evidence, [said], origins, tokenizer=self._model.tokenizer, k=k, side=side)
         chosen = with_clusters([origins[self._numbers[hit.document]] for hit in hits])
         hits = [replace(hit, cluster=origin.cluster) for hit, origin in zip(hits, chosen, strict=True)]
         return Asked(prompt, answer, about, foil, hits, [origin.text for origin in chosen], len(self.corpus))
+
+    def scan_share(
+        self,
+        prompt: str,
+        answer: str,
+        share: Share,
+        *,
+        about: tuple[int, int] | None = None,
+        foil: str | None = None,
+    ) -> bool:
+        """Compare this process's share of the documents; `ask` of the same question then finds the scores.
+
+        Returns:
+            Whether all documents have been compared.
+
+        Raises:
+            InputError: As `ask`.
+            EnvironmentProblem: The index's folder cannot be written.
+        """
+        target = self._target(prompt, answer, about, foil)
+        return scan_share(self.index, target, share, self._place(prompt, answer, about, foil))
+
+    def _place(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Path:
+        question = {"prompt": prompt, "answer": answer, "about": about, "foil": foil}
+        return place_of(self.index.folder, {**question, "encoding": self.index.closest, "n": len(self.index)})
 
     def _target(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Target:
         if about and foil is not None:
@@ -194,32 +220,6 @@ class Library:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {one.id: number for number, one in enumerate(self.corpus)}
-
-
-class _Origins(Sequence[Origin]):
-    """The corpus as the ranking sees it, one document at a time."""
-
-    def __init__(self, corpus: Corpus):
-        self._corpus = corpus
-
-    def __len__(self) -> int:
-        return len(self._corpus)
-
-    @overload
-    def __getitem__(self, number: int) -> Origin: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Origin]: ...
-    def __getitem__(self, number: int | slice) -> Origin | list[Origin]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        one = self._corpus[number]
-        path = next((str(one.columns[name]) for name in _PATHS if one.columns.get(name)), "")
-        licence = next((_text(one.columns[name]) for name in _LICENCES if one.columns.get(name)), "")
-        return Origin(one.id, one.text, path, licence, int(one.columns.get("first_line") or 1))
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def chosen_span(text: str, about: str, language: str) -> tuple[int, int]:

@@ -23,7 +23,8 @@ from attribution.layers import DEFAULT, find_layers
 from attribution.losses import whole
 from attribution.rows import PROJECTION, Projector
 from attribution.shards import Shard, write_shard
-from ellora_trust.artifacts import Artifact, describe_model, read, write
+from ellora_trust.artifacts import DESCRIPTION, Artifact, describe_model, read, write
+from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.progress import Progress
 from ellora_trust.share import Share
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 FACTORS = "factors"
+KIND = "gradient-index"
 ALL = Share()
 WHITENINGS = ("kfac", "none")
 
@@ -196,3 +198,12 @@ def _write_one(
 def _digest(chunk: Sequence[Source]) -> str:
     told = [[document.id, document.text, dict(document.columns)] for document in chunk]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def describe(model: CodeModel, folder: Path, plan: Plan, *, n_documents: int, n_shards: int) -> Artifact:
+    """Write what the index says of itself, last: without it the index is not finished."""
+    data = {"n_documents": n_documents, "n_shards": n_shards}
+    artifact = Artifact(KIND, describe_model(model), data=data, config={"plan": json.loads(json.dumps(asdict(plan)))})
+    with replacing(folder / DESCRIPTION) as beside:
+        beside.write_text(json.dumps(asdict(artifact), indent=2) + "\n")
+    return artifact

@@ -11,52 +11,40 @@ the whitened gradients, up to a factor that is the same for all documents of a t
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.building import ALL, FACTORS, Plan, Source, factors, projector, shard_path, write_shards
+from attribution.building import (
+    ALL,
+    FACTORS,
+    KIND,
+    Plan,
+    Source,
+    describe,
+    factors,
+    projector,
+    shard_path,
+    write_shards,
+)
 from attribution.encoding import Encoding, products
 from attribution.kfac import Curvature
 from attribution.losses import Target
+from attribution.nearest import Hit, nearest
 from attribution.shards import Shard
-from ellora_trust.artifacts import DESCRIPTION, Artifact, describe_model, read, read_description
-from ellora_trust.cachedir import replacing
+from ellora_trust.artifacts import DESCRIPTION, Artifact, read, read_description
 from ellora_trust.errors import InputError
 from ellora_trust.share import Share
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
-
-KIND = "gradient-index"
-# Rows that the second, closer comparison looks at, for each hit asked for and at the least.
-_CANDIDATES, _AT_LEAST = 8, 64
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A training document that an answer comes from.
-
-    Attributes:
-        id: The document's.
-        score: Influence, in units that are comparable within one target.
-        sign: `proponent` where reading it made the target likelier, else `opponent`.
-        columns: What the corpus says of it: path, licence and the like.
-    """
-
-    id: str
-    score: float
-    sign: Literal["proponent", "opponent"]
-    columns: Mapping[str, Any]
 
 
 class GradientIndex:
@@ -75,6 +63,7 @@ class GradientIndex:
         self.folder, self.artifact = folder, artifact
         self.plan = Plan(**{**artifact.config["plan"], "parts": tuple(artifact.config["plan"]["parts"])})
         self._model, self._curvature = model, curvature
+        self._opened: dict[int, Shard] = {}
         self.projector = projector(model, self.plan, curvature)
 
     def __len__(self) -> int:
@@ -128,7 +117,7 @@ class GradientIndex:
         n_shards = write_shards(model, documents, out, plan, curvature, share=share, progress=progress)
         complete = all(shard_path(out, number).exists() for number in range(n_shards))
         if complete:
-            _describe(model, out, plan, n_documents=len(documents), n_shards=n_shards)
+            describe(model, out, plan, n_documents=len(documents), n_shards=n_shards)
         return complete
 
     @classmethod
@@ -158,7 +147,7 @@ class GradientIndex:
             self._model, documents, self.folder, self.plan, self._curvature, first=first, progress=progress
         )
         n_documents = len(self) + len(documents)
-        artifact = _describe(self._model, self.folder, self.plan, n_documents=n_documents, n_shards=n_shards)
+        artifact = describe(self._model, self.folder, self.plan, n_documents=n_documents, n_shards=n_shards)
         return GradientIndex(self.folder, artifact, self._model, self._curvature)
 
     def scores(self, targets: Sequence[Target], *, encoding: Encoding | None = None) -> NDArray[np.float32]:
@@ -168,7 +157,7 @@ class GradientIndex:
             targets: From `attribution.losses`.
             encoding: Which rows are read; int8 where there are any, if None.
         """
-        encoding = encoding or self._closest
+        encoding = encoding or self.closest
         return self.scan(self.rows(targets)[encoding], encoding)
 
     def rows(self, targets: Sequence[Target]) -> dict[Encoding, NDArray[np.float32]]:
@@ -176,14 +165,23 @@ class GradientIndex:
         rows = self.projector.rows(targets)
         return {kind: values.numpy() for kind, values in zip(self.plan.encodings, rows, strict=True)}
 
-    def scan(self, rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.float32]:
-        """Compare rows of targets with those of every document, (n_targets, n_documents); no model is needed."""
+    def scan(
+        self, rows: NDArray[np.float32], encoding: Encoding, *, shards: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Compare rows of targets with those of every document, (n_targets, n_documents); no model is needed.
+
+        Args:
+            rows: From `rows`.
+            encoding: Theirs.
+            shards: Numbers of the shards whose documents are compared; all if None.
+        """
 
         def score(shard: Shard) -> NDArray[np.float32]:
             return np.stack([products(shard.stored[encoding], row, encoding) for row in rows])
 
         with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter while it counts
-            return np.concatenate(list(pool.map(score, self._shards)), axis=1)
+            chosen = range(self.n_shards) if shards is None else shards
+            return np.concatenate(list(pool.map(lambda number: score(self._shard(number)), chosen)), axis=1)
 
     def query(self, targets: Sequence[Target], k: int = 10, *, opponents: bool = False) -> list[list[Hit]]:
         """Return the k documents of the highest influence on each target, best first.
@@ -200,56 +198,33 @@ class GradientIndex:
         """
         if k < 1:
             raise InputError(f"k={k} is out of range; use at least 1")
-        side, rows = -1.0 if opponents else 1.0, self.rows(targets)
-        first: Encoding = "bits" if self.plan.bits else "int8"
-        hits = []
-        for number, scores in enumerate(self.scan(rows[first], first)):
-            n_kept = min(max(_CANDIDATES * k, _AT_LEAST), len(scores))
-            best = np.argpartition(-side * scores, n_kept - 1)[:n_kept]
-            if first != self._closest:
-                scores = scores.copy()
-                scores[best] = self._closer(best, rows[self._closest][number])
-            ranked = best[np.argsort(-side * scores[best], kind="stable")][:k]
-            hits.append([self._hit(int(place), float(scores[place])) for place in ranked])
-        return hits
+        return nearest(self, self.rows(targets), k, opponents=opponents)
 
     @property
-    def _closest(self) -> Encoding:
+    def n_shards(self) -> int:
+        """Files of rows."""
+        return int(self.artifact.data["n_shards"])
+
+    @property
+    def closest(self) -> Encoding:
+        """Of the encodings that there are, the one that says most."""
         return "int8" if self.plan.int8 else "bits"
 
     @cached_property
     def _shards(self) -> list[Shard]:
-        """Every shard, mapped and its checksum computed once; the rows stay on disk."""
-        return [Shard.open(shard_path(self.folder, number)) for number in range(int(self.artifact.data["n_shards"]))]
+        return [self._shard(number) for number in range(self.n_shards)]
 
-    def _closer(self, places: NDArray[np.intp], row: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of some documents by the rows that tell more."""
-        found = np.empty(len(places), np.float32)
-        for number, place in enumerate(places):
-            shard, within = self._found(int(place))
-            stored = {name: values[within : within + 1] for name, values in shard.stored[self._closest].items()}
-            found[number] = products(stored, row, self._closest)[0]
-        return found
+    def _shard(self, number: int) -> Shard:
+        """A shard, mapped and its checksum computed once; the rows stay on disk."""
+        if number not in self._opened:
+            self._opened[number] = Shard.open(shard_path(self.folder, number))
+        return self._opened[number]
 
-    def _hit(self, place: int, score: float) -> Hit:
-        shard, within = self._found(place)
-        record = shard.records[within]
-        return Hit(record["id"], score, "proponent" if score > 0 else "opponent", record["columns"])
-
-    def _found(self, place: int) -> tuple[Shard, int]:
-        """The shard of a document and its row there."""
+    def found(self, place: int) -> tuple[Shard, int]:
+        """Return the shard of a document, by its number in the index, and its row there."""
         number = bisect_right(self._starts, place) - 1
         return self._shards[number], place - self._starts[number]
 
     @cached_property
     def _starts(self) -> list[int]:
         return [0, *accumulate(len(shard.records) for shard in self._shards)][:-1]
-
-
-def _describe(model: CodeModel, folder: Path, plan: Plan, *, n_documents: int, n_shards: int) -> Artifact:
-    """Write what the index says of itself, last: without it the index is not finished."""
-    data = {"n_documents": n_documents, "n_shards": n_shards}
-    artifact = Artifact(KIND, describe_model(model), data=data, config={"plan": json.loads(json.dumps(asdict(plan)))})
-    with replacing(folder / DESCRIPTION) as beside:
-        beside.write_text(json.dumps(asdict(artifact), indent=2) + "\n")
-    return artifact

@@ -14,6 +14,7 @@ from attribution.building import Plan, Source
 from attribution.encoding import differing, encode, products, width_of
 from attribution.index import GradientIndex
 from attribution.losses import spans, whole
+from attribution.shared_scan import kept_scores, place_of, scan_share
 from ellora_trust import InputError
 from ellora_trust.share import Share
 
@@ -189,3 +190,16 @@ def test_the_shipped_index_predicts_retraining(tmp_path):
     scores = index.scores([answer(model, one.prompt, one.answer, end=True) for one in truth.queries])
     found = lds(scores, truth).value
     assert found.low > 0.35, found  # plain gradients, exact, have 0.352; empty buckets once left 0.1
+
+
+def test_shares_of_a_scan_give_what_one_scan_gives_and_a_missing_one_gives_nothing(tiny, built, tmp_path):
+    index, targets = built, [whole(tiny, "x = 1\n")]
+    place = place_of(tmp_path, {"prompt": "x"})
+    assert index.n_shards > 2
+    assert not scan_share(index, targets[0], Share(1, 3), place)
+    assert kept_scores(index, place) is None
+    assert not scan_share(index, targets[0], Share(0, 3), place)
+    assert scan_share(index, targets[0], Share(2, 3), place)
+    found = kept_scores(index, place)
+    assert found is not None
+    assert np.array_equal(found, index.scores(targets))

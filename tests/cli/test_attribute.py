@@ -81,6 +81,16 @@ def test_shares_of_an_index_are_built_apart_also_under_a_launcher(go, tmp_path: 
         assert (code_, "use" in errors) == (2, True)
 
 
+def test_a_question_is_shared_and_the_last_share_answers_as_one_process_does(go, built: Path):
+    asked = ("attribute", "query", PROMPT, "--answer", BODY, "--index", built, "-k", 3, "--json")
+    alone = json.loads(go(*asked)[1])
+    assert not (built / "asked").exists()
+    said = [json.loads(go(*asked, "--shard", share)[1]) for share in ("2/2", "1/2")]
+    assert said == [{"share": "2/2", "complete": False}, alone]
+    assert json.loads(go(*asked)[1]) == alone
+    assert len(list((built / "asked").rglob("scores-*.safetensors"))) == 1
+
+
 def test_a_pragma_is_asked_about_and_leads_to_the_sums_without_reduction(go, built: Path, tmp_path: Path):
     page = tmp_path / "page.html"
     code, text, errors = go(
