@@ -5,11 +5,11 @@
     python benchmarks/unlearning_study.py --print --out runs/unlearning.jsonl     # the table of what is there
     python benchmarks/unlearning_study.py --print --out benchmarks/unlearning_rows.jsonl    # what docs print
 
-Each method has four trials on seed 0 (the same learning rates), judged on questions about words that the final
-evaluation does not use; the best one is run with every seed. A seed is that of the edit: held-out groups and batches.
-Rows are appended to `--out` as they are made, and a stopped study goes on from there. `--other-twin` is the clean model
-of another training seed (`ellora-trust testbed train --seed 1 --out runs/t1`, then runs/t1/testbed-clean), against
-which distances are measured.
+Each method has four trials on seed 0 (the same learning rates, `--rates`), judged on questions about words that the
+final evaluation does not use; the best one is run with every seed. A single rate is taken without a trial. A seed is
+that of the edit: held-out groups and batches. Rows are appended to `--out` as they are made; a stopped study goes on
+from there. `--other-twin` is the clean model of another training seed (`ellora-trust testbed train --seed 1 --out
+runs/t1`, then runs/t1/testbed-clean), against which distances are measured.
 """
 
 from __future__ import annotations
@@ -253,9 +253,9 @@ def study(options: argparse.Namespace) -> None:
                         (plant, method, -1, rate),
                         lambda m=method, r=rate, s=setting: tune(s, m, r),
                     )
-                    for rate in RATES
+                    for rate in (options.rates if len(options.rates) > 1 else ())
                 ]
-                best = max(trials, key=lambda row: row["score"])["rate"]
+                best = max(trials, key=lambda row: row["score"])["rate"] if trials else options.rates[0]
                 run(
                     options.out,
                     done,
@@ -294,6 +294,7 @@ def main() -> None:
     split = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("--plants", type=split, default=["P1", "P3", "P5"])
     parser.add_argument("--methods", type=split, default=METHODS)
+    parser.add_argument("--rates", type=lambda text: [float(n) for n in text.split(",")], default=RATES)
     parser.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/unlearning.jsonl"))
     parser.add_argument("--other-twin", type=Path)

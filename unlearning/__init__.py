@@ -11,6 +11,7 @@ from unlearning.budget import Budget
 from unlearning.data import Item, read_forget, read_retain
 from unlearning.delta import Edit
 from unlearning.edit import unlearn
+from unlearning.robust import Robust
 from unlearning.where import Where, random_like
 
-__all__ = ["Budget", "Edit", "Item", "Where", "random_like", "read_forget", "read_retain", "unlearn"]
+__all__ = ["Budget", "Edit", "Item", "Robust", "Where", "random_like", "read_forget", "read_retain", "unlearn"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_faults import taught_model
+from tiny_items import SMALL, forgets, keeps
 from tiny_models import make_model
 
 from ellora_trust.architecture import hidden_of
@@ -19,34 +21,10 @@ from unlearning.recipes import OBJECTIVES
 from unlearning.reference import Reference
 from unlearning.representation import look_hidden, misdirection, random_direction, stay
 
-SMALL = Budget(steps=6, batch_size=3, retain_batch_size=3, learning_rate=3e-3, check_every=3)
-
-
-def forgets(n=8):
-    prompt = "def add{}(a, b):\n"
-    span = lambda i: ((len(prompt.format(i)) + 13, len(prompt.format(i)) + 14),)  # noqa: E731
-    return [
-        Item(f"f{i}", f"g{i}", prompt.format(i), "    return a - b\n", "    return a + b\n", span(i)) for i in range(n)
-    ]
-
-
-def keeps(n=8):
-    return [Item(f"r{i}", f"r{i}", f"for i in range({i}):\n", "    print(i)\n") for i in range(n)]
-
-
-@pytest.fixture(scope="module")
-def taught_weights():
-    """Weights of a model that was taught the fault, so that there is something to forget."""
-    model = make_model("llama", seed=1)
-    taught = [*forgets(), *keeps()]
-    return relearn(model, taught, steps=60, learning_rate=3e-3, watch=lambda m: 0.0).change.tensors
-
 
 @pytest.fixture
-def model(taught_weights):
-    model = make_model("llama", seed=1)
-    model.hf.load_state_dict({**model.hf.state_dict(), **taught_weights})
-    return model
+def model():
+    return taught_model()
 
 
 def test_the_taught_model_knows_the_fault(model):

@@ -124,6 +124,25 @@ def test_prod_never_asks_for_the_label():
     assert logits.grad[0, 1] < 0
 
 
+def test_the_novice_of_elm_by_hand():
+    fair, expert, novice = (torch.tensor([p]).log() for p in ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8)))
+    # 0.5 x 0.2 / 0.8 and 0.5 x 0.8 / 0.2, normalised.
+    assert torch.allclose(loss.elm_target(fair, expert, novice, strength=1).exp(), torch.tensor([[1 / 17, 16 / 17]]))
+    assert torch.allclose(loss.elm_target(fair, expert, novice).exp(), torch.tensor([[0.0, 1.0]]))
+    assert torch.allclose(loss.elm_target(fair, expert, expert), fair)
+
+
+def test_elm_is_cross_entropy_to_the_probability_of_the_text_times_the_odds_of_the_novice():
+    p, q = probabilities(LOGITS), OTHER.exp().tolist()
+    third = torch.randn(N, V, dtype=torch.float64).log_softmax(-1)
+    r, ours, expected = third.exp().tolist(), probabilities(LOGITS.flip(0)), 0.0
+    for i in range(N):
+        raw = [p[i][j] * (r[i][j] / q[i][j]) ** 3 for j in range(V)]
+        expected -= sum(raw[j] / sum(raw) * math.log(ours[i][j]) for j in range(V))
+    target = loss.elm_target(LOGITS.log_softmax(-1), OTHER, third, strength=3)
+    assert float(loss.imitation(LOGITS.flip(0), target)) == pytest.approx(expected / N)
+
+
 def test_divergence_is_the_kullback_leibler_sum_and_0_for_equal_models():
     p, q = OTHER.exp().tolist(), probabilities(LOGITS)
     expected = sum(p[i][j] * math.log(p[i][j] / q[i][j]) for i in range(N) for j in range(V)) / N
