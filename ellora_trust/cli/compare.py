@@ -50,6 +50,12 @@ def models(
         "runs/compare"
     ),
     probe: Annotated[Path | None, typer.Option(help="A fitted error predictor: does it still work?")] = None,
+    lm_eval: Annotated[
+        str, typer.Option(help="Tasks of lm-evaluation-harness too, joined with commas; needs the extra lm-eval.")
+    ] = "",
+    lm_eval_include: Annotated[
+        Path | None, typer.Option(help="Folder with the harness's task files of your own; Python in them runs.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Questions of each task; the suite's own if left out.")] = None,
     margin: Annotated[float | None, typer.Option(help="Difference of a rate that does not matter, 0..1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of questions.")] = None,
@@ -64,11 +70,14 @@ def models(
     from ellora_trust.loading import load
 
     model = load(base)
-    chosen = Suite.named(suite, model).changed(limit=limit, margin=margin, seed=seed)
+    harness = tuple(name.strip() for name in lm_eval.split(",") if name.strip()) or None
+    include = str(lm_eval_include) if lm_eval_include else None
+    named = {"limit": limit, "margin": margin, "seed": seed, "lm_eval": harness, "lm_eval_include": include}
+    chosen = Suite.named(suite, model).changed(**named)
     found = [read_candidate(text, model, force=force) for text in candidates]
-    named = {one.name if n == 0 else f"{one.name} ({n + 1})": one for n, one in _numbered(found)}
+    entered = {one.name if n == 0 else f"{one.name} ({n + 1})": one for n, one in _numbered(found)}
     fitted = _probe(probe, model, force=force)
-    comparison = compare(model, named, chosen, probe=fitted, noise=noise, force=force, progress=True)
+    comparison = compare(model, entered, chosen, probe=fitted, noise=noise, force=force, progress=True)
     _written(comparison, out)
     _render(comparison, out, json=json)
 

@@ -6,6 +6,7 @@ print("\\n".join(comparison.sentences()))
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,10 +22,12 @@ from ellora_trust.evaluation.cache import ItemCache, sha256, state_of
 from ellora_trust.evaluation.candidates import Candidate, Replacement, as_candidate
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
 from ellora_trust.evaluation.cost import receipt
+from ellora_trust.evaluation.harness import Harness
 from ellora_trust.evaluation.judging import Question, task_result, text_result
 from ellora_trust.evaluation.measures import StateReading, layer_distances, read_state, weight_distance
 from ellora_trust.evaluation.noise import noise_floor
 from ellora_trust.evaluation.paired import adjusted
+from ellora_trust.evaluation.results import TaskResult
 from ellora_trust.evaluation.suite import Suite
 from ellora_trust.evaluation.text import Piece, fitting, load_pieces
 from ellora_trust.intervention import Intervention
@@ -45,6 +48,7 @@ class State:
         identity: Of weights and intervention; None where it cannot be told.
         weights: Hash of the weights.
         n_cached: Answers and verdicts that were known.
+        harness: Answers to each task of lm-evaluation-harness.
     """
 
     answers: list[list[Answer]]
@@ -53,6 +57,7 @@ class State:
     identity: str | None
     weights: str
     n_cached: int
+    harness: list[list[Answer]]
 
 
 def compare(
@@ -94,6 +99,10 @@ class Comparer:
     def __init__(self, model: CodeModel, suite: Suite, *, probe: ErrorProbe | None = None, progress: bool = False):
         self.model, self.suite, self.probe, self.progress = model, suite, probe, progress
         self.questions = [Question.ask(role, asked, suite) for role, asked in suite.tasks]
+        self.harness: Harness | None = None
+        if suite.lm_eval:
+            include = Path(suite.lm_eval_include).expanduser() if suite.lm_eval_include else None
+            self.harness = Harness(suite.lm_eval, include=include, limit=suite.limit, progress=progress)
         self.pieces: list[Piece] = []
         if suite.text:
             self.pieces = fitting(model, load_pieces(suite.text, limit=suite.pieces, seed=suite.seed))
@@ -131,7 +140,8 @@ class Comparer:
             pairs = zip(self.questions, answers, strict=True)
             risks = [risks_of(self.probe, model, one, given) for one, given in pairs]
         reading = read_state(model, self.pieces) if self.pieces else None
-        return State(answers, risks, reading, identity, fingerprint.of_weights(model.hf), cache.hits)
+        harness = self.harness.read(model, cache) if self.harness else []
+        return State(answers, risks, reading, identity, fingerprint.of_weights(model.hf), cache.hits, harness)
 
     def _candidate(self, candidate: Candidate, before: State) -> CandidateResult:
         began = time.monotonic()
@@ -139,10 +149,7 @@ class Comparer:
         with candidate.entered(self.model) as model:
             after = self.read(model, None if replaced else candidate.intervention)
         restored = None if replaced else fingerprint.of_weights(self.model.hf) == before.weights
-        tasks = [
-            task_result(one, before.answers[i], after.answers[i], self.suite, (before.risks[i], after.risks[i]))
-            for i, one in enumerate(self.questions)
-        ]
+        tasks = self._tasks(before, after)
         text = layers = None
         if before.reading is not None and after.reading is not None:
             weights = self._weights(candidate) if after.weights != before.weights else None
@@ -164,6 +171,15 @@ class Comparer:
             after.n_cached,
             receipt(self, candidate, before, after),
         )
+
+    def _tasks(self, before: State, after: State) -> list[TaskResult]:
+        own = [
+            task_result(one, before.answers[i], after.answers[i], self.suite, (before.risks[i], after.risks[i]))
+            for i, one in enumerate(self.questions)
+        ]
+        asked = self.harness.questions if self.harness else []
+        rows = zip(asked, before.harness, after.harness, strict=True)
+        return own + [task_result(one, old, new, self.suite) for one, old, new in rows]
 
     def _weights(self, candidate: Candidate) -> dict[int, float] | None:
         """Return the distance of each layer's weights; what writes into the base is entered once more."""
@@ -189,6 +205,8 @@ class Comparer:
         found = {f"{name} version": version for name, version in versions().items()}
         for one in self.questions:
             found |= {f"{one.task.name}: {name}": value for name, value in one.task.oracle().items()}
+        if self.harness is not None:
+            found["lm-eval version"] = importlib.metadata.version("lm-eval")
         if self.probe is not None:
             found["error predictor"] = f"{self.probe.site_}, {self.probe.position_}"
         return found

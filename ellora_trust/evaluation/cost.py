@@ -79,8 +79,8 @@ class Receipt:
         return self.after.seconds_per_pass / max(self.before.seconds_per_pass, 1e-12)
 
 
-def receipt(comparer: Comparer, candidate: Candidate, before: State, after: State) -> Receipt:
-    """Return what base and candidate cost on a comparison's questions.
+def receipt(comparer: Comparer, candidate: Candidate, before: State, after: State) -> Receipt | None:
+    """Return what base and candidate cost on a comparison's own questions; None where it has none.
 
     Args:
         comparer: With the questions.
@@ -89,6 +89,8 @@ def receipt(comparer: Comparer, candidate: Candidate, before: State, after: Stat
         after: The candidate's.
     """
     passages = _sample(comparer)
+    if not passages:
+        return None
     sides: list[list[_Measured]] = [[], []]
     for _ in range(_TURNS):
         sides[0].append(_measured(comparer.model, passages, flops=not sides[0]))

@@ -6,9 +6,11 @@ task_result(question, before, after, suite)
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -62,9 +64,25 @@ class Question:
             )
         return cls(role, asked, task, examples)
 
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return self.asked.name
+
+
+class Posed(Protocol):
+    """What a task's result says of the questions."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def examples(self) -> list[Example]: ...
+
 
 def task_result(
-    question: Question,
+    question: Posed,
     before: Sequence[Answer],
     after: Sequence[Answer],
     suite: Suite,
@@ -80,14 +98,16 @@ def task_result(
     a, b = ([side[i] for i in kept] for side in (before, after))
     groups = np.array([one.group for one in examples])
     if len(set(groups.tolist())) < 2:
-        raise InputError(f"of {question.asked.name} only {len(kept)} items were decided; see its oracle")
+        raise InputError(f"of {question.name} only {len(kept)} items were decided; see its oracle")
     paired = pair(_right(a), _right(b), groups, margin=suite.margin, confidence=suite.confidence, seed=suite.seed)
-    calibration = [answer_calibration(a, b, groups, suite.confidence)]
+    # What the harness generates comes without probabilities.
+    known = not any(math.isnan(one.probability) for one in (*a, *b))
+    calibration = [answer_calibration(a, b, groups, suite.confidence)] if known else []
     if risks[0] is not None and risks[1] is not None:
         both = risks[0][kept], risks[1][kept]
         calibration += predictor_calibration(both, (1 - _right(a), 1 - _right(b)), groups, suite.confidence)
     return TaskResult(
-        question.asked.name,
+        question.name,
         question.role,
         len(kept),
         len(set(groups.tolist())),

@@ -116,6 +116,8 @@ class Suite:
         pieces: Of unrelated text.
         noise: Questions of each task that the unchanged model answers again, three ways; 0 measures no noise floor.
         seed: Of the choice of questions and text.
+        lm_eval: Tasks of lm-evaluation-harness, which must stay as they are.
+        lm_eval_include: Folder with the harness's task files of your own; empty for none.
     """
 
     name: str
@@ -130,6 +132,8 @@ class Suite:
     pieces: int = 64
     noise: int = 60
     seed: int = 0
+    lm_eval: tuple[str, ...] = ()
+    lm_eval_include: str = ""
 
     def __post_init__(self) -> None:
         for name in ("margin", "confidence"):
@@ -140,7 +144,7 @@ class Suite:
         for attack in self.attacks:
             if attack not in ATTACKS:
                 raise InputError(one_of(attack, ATTACKS, what="attack"))
-        if not self.tasks:
+        if not self.tasks and not self.lm_eval:
             raise InputError(f"suite {self.name!r} asks nothing; name targets, near_misses or collateral tasks")
 
     @property
@@ -185,7 +189,8 @@ class Suite:
             name: tuple(Asked.parse(one) for one in raw.get(name, ()))
             for name in ("targets", "near_misses", "collateral")
         }
-        return cls(**{"name": path.stem, **raw, **asked, "attacks": tuple(raw.get("attacks", ()))})
+        names = {name: tuple(raw.get(name, ())) for name in ("attacks", "lm_eval")}
+        return cls(**{"name": path.stem, **raw, **asked, **names})
 
     def changed(self, **values: Any) -> Suite:
         """Return the suite with some values replaced; None leaves one alone."""

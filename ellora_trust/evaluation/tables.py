@@ -178,8 +178,8 @@ def cost_table(receipt: Receipt) -> Table:
     if before.peak_memory and after.peak_memory:
         rows.append(_cost_row("peak memory (MB)", before.peak_memory / 1e6, after.peak_memory / 1e6, "{:,.0f}"))
     caption = (
-        f"Tokens of all questions; the rest on {receipt.sample}, base and candidate in turns. Operations: matrix products "
-        "and attention, as torch counts them. Memory: of the whole process, base and candidate in it; on a GPU, torch's."
+        f"Tokens of all questions; the rest on {receipt.sample}, base and candidate in turns. Operations: matrix "
+        "products and attention, as torch counts them. Memory: of the whole process, on a GPU torch's."
     )
     return Table(("cost", "base", "candidate", "ratio"), rows, caption)
 
