@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.sharded import is_divided
-from unlearning.where import Where
+from unlearning.where import Part, Where
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 Mode = Literal["sam", "quantised", "distil"]
 # Weights by name, each with the part of it that may change; as `Where.parameters` returns them.
-Parts = Mapping[str, tuple[nn.Parameter, tuple[slice, ...] | None]]
+Parts = Mapping[str, tuple[nn.Parameter, Part]]
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _copy(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> Non
         put(parameter, values[name])
 
 
-def _only(part: tuple[slice, ...]) -> Callable[[Tensor], None]:
+def _only(part: tuple[slice | list[int], ...]) -> Callable[[Tensor], None]:
     """Gradients outside of a slice become 0; AdamW without decay then leaves those weights as they are."""
 
     def clear(parameter: Tensor) -> None:

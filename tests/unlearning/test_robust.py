@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from unlearning.recipes import OBJECTIVES
 from unlearning.robust import damage, worst_nearby
 
 MODES = [Robust("sam"), Robust("quantised"), Robust("distil", alpha=0.1, steps=6, learning_rate=3e-3)]
-DATA = {"forget": forgets(), "retain": keeps()}
+DATA: dict[str, Any] = {"forget": forgets(), "retain": keeps()}
 
 
 @pytest.fixture
