@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from tiny_gguf import write_gguf
 from tiny_models import make_model
 
 from ellora_trust import builtin, fingerprint
@@ -74,46 +74,6 @@ def test_pickled_weights_are_refused(tiny, tmp_path: Path):
     torch.save(tiny.hf.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="give a causal language model in safetensors"):
         load(tmp_path)
-
-
-def write_gguf(path: Path) -> None:
-    """A one-layer llama with random weights and a six-word vocabulary, in GGUF."""
-    from gguf import GGUFWriter
-
-    rng = np.random.default_rng(0)
-    writer = GGUFWriter(path, "llama")
-    d, ff, vocabulary = 32, 64, ["<unk>", "<s>", "</s>", "a", "b", "ab"]
-    writer.add_block_count(1)
-    writer.add_context_length(64)
-    writer.add_embedding_length(d)
-    writer.add_feed_forward_length(ff)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(len(vocabulary))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(vocabulary)
-    writer.add_token_types([1] * len(vocabulary))
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    shapes = {
-        "token_embd": (len(vocabulary), d),
-        "output": (len(vocabulary), d),
-        "output_norm": (d,),
-        **{f"blk.0.{n}": (d, d) for n in ("attn_q", "attn_k", "attn_v", "attn_output")},
-        **{f"blk.0.{n}": (d,) for n in ("attn_norm", "ffn_norm")},
-        "blk.0.ffn_gate": (ff, d),
-        "blk.0.ffn_up": (ff, d),
-        "blk.0.ffn_down": (d, ff),
-    }
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def convert(path: Path, cache: str, results) -> None:

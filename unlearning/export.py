@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from torch import Tensor
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
 from ellora_trust.quiet import quiet_transformers
+from unlearning.card import card
 from unlearning.data import Item
 from unlearning.delta import Edit, weights_sha256
 from unlearning.encoding import kept_row, padded
@@ -42,6 +43,7 @@ def export(
     retain: Sequence[Item],
     limits: Limits | None = None,
     accept_failing_gates: bool = False,
+    watch: Callable[[Gate], None] | None = None,
 ) -> list[Gate]:
     """Write the edited model in transformers' format.
 
@@ -53,6 +55,7 @@ def export(
         retain: What was to stay, for the gates.
         limits: Where gates close.
         accept_failing_gates: Write all the same; the card then begins with what failed.
+        watch: Called with each gate as soon as it is measured.
 
     Returns:
         The gates, the round trip among them.
@@ -63,7 +66,7 @@ def export(
     """
     if out.exists() and not (out / SUMS).exists():
         raise InputError(f"{out} exists and is no export; give a new folder")
-    found = gates(model, edit, forget, retain, limits)
+    found = gates(model, edit, forget, retain, limits, watch=watch)
     _refuse(found, accept_failing_gates)
     with replacing(out) as beside:
         with edit.apply(model):
@@ -71,6 +74,8 @@ def export(
                 model.hf.save_pretrained(beside)
                 model.tokenizer.save_pretrained(beside)
             found.append(_round_trip(model, beside, [*forget, *retain][:8]))
+            if watch is not None:
+                watch(found[-1])
         _refuse(found, accept_failing_gates)
         (beside / RESULTS).write_text(json.dumps([asdict(gate) for gate in found], indent=2) + "\n", encoding="utf-8")
         (beside / "README.md").write_text(card(edit, found), encoding="utf-8")
@@ -132,52 +137,3 @@ def _logits(hf: Any, model: CodeModel, items: Sequence[Item]) -> Tensor:
 
 def _tied(hf: Any) -> bool:
     return hf.get_output_embeddings().weight.data_ptr() == hf.get_input_embeddings().weight.data_ptr()
-
-
-def card(edit: Edit, found: Sequence[Gate]) -> str:
-    """Return the model card: what was removed, with what, the numbers before and after, how to take it back."""
-    config, base, failed = edit.config, edit.base, [gate for gate in found if not gate.passed]
-    data = config.get("data", {})
-    sources = config.get("sources", {})
-    lines = [
-        "---",
-        "tags: [unlearning, ellora-trust]",
-        "---",
-        f"# {base['name']}, edited",
-        "",
-        *([f"**Written with failing gates: {', '.join(gate.name for gate in failed)}.**", ""] if failed else []),
-        f"An edit of `{base['name']}` (fingerprint `{base['fingerprint']}`) by the objective `{config['objective']}` "
-        f"on `{config['where']}`, {config['steps']} steps, ended by `{config['stopped']}`; {edit.n_changed:,} weights "
-        "differ.",
-        "",
-        "## Data",
-        "",
-        f"- forgotten: {data.get('forget')} items{_named(sources, 'forget')}",
-        f"- retained: {data.get('retain')} items{_named(sources, 'retain')}",
-        f"- sha256 of both: `{data.get('sha256')}`",
-        "",
-        "## Before and after",
-        "",
-        "On items that were held out of the edit:",
-        "",
-        "| | before | after |",
-        "|---|---|---|",
-        f"| probability of the fault | {edit.history[0]['forget']:.4f} | {edit.history[-1]['forget']:.4f} |",
-        f"| loss on what stays, rise in nats a token | 0 | {edit.history[-1]['retain']:+.4f} |",
-        *[f"| {name} | {value[0]} | {value[1]} |" for name, value in edit.evaluation.get("table", {}).items()],
-        "",
-        "## Gates",
-        "",
-        *[f"- {gate}" for gate in found],
-        "",
-        "## Taking it back",
-        "",
-        "The edit's folder holds the exclusive or of old and new weights. `ellora-trust unlearn revert EDIT "
-        f"THIS_FOLDER --out OLD` gives the base back, proven by the sha256 of its weights, `{base['weights_sha256']}`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _named(sources: Any, side: str) -> str:
-    return f" from `{sources[side]}`" if side in sources else ""

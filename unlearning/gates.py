@@ -6,7 +6,7 @@ results = gates(model, edit, forget, retain)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,18 @@ import torch
 
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
+from ellora_trust.intervention import WeightChange
 from unlearning.data import Item
 from unlearning.delta import Edit
 from unlearning.encoding import completion_row, kept_row, look
 from unlearning.objectives import keep, label_logprobs
+from unlearning.torchao_rounding import available, stored
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 _MOST = 64  # items of a side that are looked at
+_FAULT = "probability of the fault"
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,15 @@ class Gate:
 
 
 def gates(
-    model: CodeModel, edit: Edit, forget: Sequence[Item], retain: Sequence[Item], limits: Limits | None = None
+    model: CodeModel,
+    edit: Edit,
+    forget: Sequence[Item],
+    retain: Sequence[Item],
+    limits: Limits | None = None,
+    *,
+    watch: Callable[[Gate], None] | None = None,
 ) -> list[Gate]:
-    """Measure what needs the edited model in memory: retain bound, relearning, int8, int4.
+    """Measure what needs the edited model in memory: retain bound, relearning, int8, int4, also torchao's if installed.
 
     Args:
         model: The edit's base; afterwards it is what it was.
@@ -79,36 +88,47 @@ def gates(
         forget: What was to go.
         retain: What was to stay.
         limits: Where gates close.
+        watch: Called with each gate as soon as it is measured.
 
     Raises:
         InputError: No items, or another model.
     """
     if not forget or not retain:
         raise InputError("gates need items to forget and to retain; give both, as the edit had them")
-    limits = limits or Limits()
+    found = []
+    for gate in _measured(model, edit, forget, retain, limits or Limits()):
+        found.append(gate)
+        if watch is not None:
+            watch(gate)
+    return found
+
+
+def _measured(
+    model: CodeModel, edit: Edit, forget: Sequence[Item], retain: Sequence[Item], limits: Limits
+) -> Iterator[Gate]:
     half = max(1, len(forget) // 2)
     other = list(forget[half:] or forget)[:_MOST]
     before, kept_before = fault(model, other), loss(model, retain)
+    most = limits.relearn_share * before
     with edit.apply(model):
         gone = fault(model, other)
-        rise = loss(model, retain) - kept_before
-        again = relearn(
-            model,
-            forget[:half],
-            steps=limits.relearn_steps,
-            learning_rate=limits.relearn_rate,
-            watch=lambda m: fault(m, other),
-        ).curve[-1]
-        rounded = {}
-        for bits in (8, 4):
-            with quantised(model, bits).apply(model):
-                rounded[f"int{bits}"] = fault(model, other) - gone
-    return [
-        _gate("forgotten", gone, limits.relearn_share * before, "probability of the fault"),
-        _gate("retain", rise, limits.retain, "nats a token"),
-        _gate("relearn", again, limits.relearn_share * before, "probability of the fault"),
-        *[_gate(name, change, limits.quantised, "rise in probability") for name, change in rounded.items()],
-    ]
+        yield _gate("forgotten", gone, most, _FAULT)
+        yield _gate("retain", loss(model, retain) - kept_before, limits.retain, "nats a token")
+        steps, rate = limits.relearn_steps, limits.relearn_rate
+        again = relearn(model, forget[:half], steps=steps, learning_rate=rate, watch=lambda m: fault(m, other))
+        yield _gate("relearn", again.curve[-1], most, _FAULT)
+        for name, change in _rounded(model):
+            with change.apply(model):
+                rise = fault(model, other) - gone
+            yield _gate(name, rise, limits.quantised, "rise in probability")
+
+
+def _rounded(model: CodeModel) -> Iterator[tuple[str, WeightChange]]:
+    """The model in 8 and 4 bits, simulated, and as torchao stores it where that is installed."""
+    for bits in (8, 4):
+        yield f"int{bits}", quantised(model, bits)
+    for bits in (8, 4) if available() else ():
+        yield f"int{bits} by torchao", stored(model, bits)
 
 
 def _gate(name: str, value: float, limit: float, unit: str) -> Gate:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from unlearning.data import Item
     from unlearning.delta import Edit
 
 app = typer.Typer(help="Remove a fault from a model's weights, and say what else changed.", invoke_without_command=True)
@@ -24,12 +25,33 @@ def unlearn(
     objective: Annotated[
         str, typer.Option(help="replace, ga, graddiff, graddiff-kl, npo, simnpo, undial, prod, codeeraser or rmu.")
     ] = "replace",
+    only: Annotated[
+        str | None,
+        typer.Option(help="Of what shall go, count only its call, annotation, pragma, or difference from its fix."),
+    ] = None,
     where: Annotated[
-        str, typer.Option(help="all, 'layers 3-5', 'layers 3-5 mlp', sites such as mlp.3,head.1.0, or lora:16.")
+        str,
+        typer.Option(
+            help="all, 'layers 3-5', 'layers 3-5 mlp', sites such as mlp.3,head.1.0, or lora:16; components:FOLDER[:N] "
+            "(the best of `attribute components`) or vector:FOLDER (a steering vector's layer), beside which the same "
+            "edit is made at a random place."
+        ),
     ] = "all",
+    robust: Annotated[
+        str | None, typer.Option(help="Against relearning or rounding: sam, quantised or distil; costs more.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps at most.")] = 60,
     batch_size: Annotated[int, typer.Option(help="Items to forget in a step; half as many are kept.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 2e-4,
+    retain_weight: Annotated[
+        float, typer.Option(help="Of the retain loss; where it is bounded, what its multiplier starts from.")
+    ] = 1.0,
+    retain_bound: Annotated[
+        float, typer.Option(help="Rise of the retain loss that is allowed, nats a token (replace only).")
+    ] = 0.02,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Run blocks twice: half the memory for a third more work.")
+    ] = False,
     stop_when: Annotated[
         float | None, typer.Option(help="Stop at this held-out probability of the fault, such as 0.01.")
     ] = None,
@@ -43,12 +65,14 @@ def unlearn(
         return
     from ellora_trust.cli.render import print_json, say
     from unlearning.budget import Budget
-    from unlearning.job import UnlearnJob, run_job, summary
+    from unlearning.job import Sources, UnlearnJob, run_job
+    from unlearning.reporting import summary
 
     if retain is None and forget.startswith("testbed:"):
         retain = forget
-    budget = Budget(steps, batch_size, max(1, batch_size // 2), learning_rate)
-    job = UnlearnJob(model, forget, retain, objective, where, budget, stop_when, seed, limit)
+    budget = Budget(steps, batch_size, max(1, batch_size // 2), learning_rate, retain_weight, retain_bound)
+    sources = Sources(forget, retain, limit, only)
+    job = UnlearnJob(model, sources, objective, where, budget, stop_when, seed, recompute, robust)
     edit = run_job(job, out, say=say, progress=True)
     if json:
         print_json(summary(edit))
@@ -72,32 +96,44 @@ def export(
     """Write an ordinary transformers checkpoint, if the edit passes its gates."""
     from dataclasses import asdict
 
-    from ellora_trust.cli.render import print_json
-    from ellora_trust.errors import InputError
+    from ellora_trust.cli.render import print_json, say
     from ellora_trust.loading import load
-    from unlearning.data import read_forget, read_retain
     from unlearning.delta import Edit
     from unlearning.export import export as write
 
     saved = Edit.load(edit)
-    sources = saved.config.get("sources", {})
-    forgotten, kept = forget or sources.get("forget"), retain or sources.get("retain")
-    if forgotten is None or kept is None:
-        raise InputError(f"{edit} does not say what its gates are measured on; give --forget and --retain")
-    limit, seed = int(sources.get("limit", 256)), int(saved.config.get("seed", 0))
+    forgotten, kept = _sets(saved, edit, forget, retain)
+    base = load(model or saved.base["name"])
     gates = write(
         saved,
-        load(model or saved.base["name"]),
+        base,
         out,
-        forget=read_forget(forgotten, limit=limit, seed=seed),
-        retain=read_retain(kept, limit=2 * limit, seed=seed),
+        forget=forgotten,
+        retain=kept,
         accept_failing_gates=accept_failing_gates,
+        watch=lambda gate: say(f"gate {gate}"),
     )
     if json:
         print_json({"folder": str(out), "gates": [asdict(gate) for gate in gates]})
         return
     print("\n".join(str(gate) for gate in gates))
     print(f"\n{out}: a transformers checkpoint with its model card, README.md")
+
+
+def _sets(saved: Edit, folder: Path, forget: str | None, retain: str | None) -> tuple[list[Item], list[Item]]:
+    """What gates are measured on: what was given, or what the edit was made of."""
+    from ellora_trust.errors import InputError
+    from unlearning.job import Sources
+
+    known = dict(saved.config.get("sources", {}))
+    if forget is not None:
+        # A mask of the edit's own is not one of other data.
+        known |= {"forget": forget, "only": None}
+    if retain is not None:
+        known["retain"] = retain
+    if known.get("forget") is None or known.get("retain") is None:
+        raise InputError(f"{folder} does not say what its gates are measured on; give --forget and --retain")
+    return Sources(**known).read(int(saved.config.get("seed", 0)))
 
 
 @app.command("revert")
@@ -132,33 +168,36 @@ def revert(
 @app.command("show")
 def show(
     edit: Annotated[Path, typer.Argument(help="Folder of an edit.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw its history and its before and after: a .png, .svg or .pdf file.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what an edit changes, what it cost and what it did."""
-    from ellora_trust.cli.render import print_json
+    """Say what an edit changes, what was watched meanwhile, what it cost and what it did."""
+    from ellora_trust.cli.render import print_json, print_table
     from unlearning.delta import Edit
-    from unlearning.job import summary
+    from unlearning.figures import picture as draw
+    from unlearning.reporting import checks, summary
 
     saved = Edit.load(edit)
-    print_json(summary(saved)) if json else _render(saved)
+    if picture is not None:
+        draw(saved, picture)
+    if json:
+        print_json(summary(saved))
+        return
+    _render(saved)
+    watched = checks(saved)
+    print_table("Held-out items", watched.columns, watched.rows)
+    for name, value in saved.config.items():
+        print(f"{name}: {value}")
 
 
 def _render(edit: Edit) -> None:
     from ellora_trust.cli.render import print_table
-    from unlearning.job import COLUMNS, table
+    from unlearning.reporting import sentences, table
 
-    config = edit.config
-    print(
-        f"{edit.base['name']}: {config['objective']} on {config['where']}, {config['steps']} steps, ended by "
-        f"{config['stopped']}; {edit.n_changed:,} weights changed"
-    )
-    first, last = edit.history[0], edit.history[-1]
-    print(
-        f"held out: probability of the fault {first['forget']:.4f} -> {last['forget']:.4f}, loss on what stays "
-        f"{last['retain']:+.4f} nats"
-    )
-    if edit.receipt:
-        parts = [f"{edit.receipt[key]:.2f}x {key.replace('_', ' ')}" for key in ("flops", "wall", "peak_memory")]
-        print(f"a step cost {', '.join(parts)} of a plain fine-tuning step")
-    if rows := table(edit):
-        print_table("", COLUMNS, rows)
+    print("\n".join(sentences(edit)))
+    found = table(edit)
+    if found.rows:
+        print_table("", found.columns, found.rows)
+        print(found.caption)

@@ -85,6 +85,15 @@ def test_a_closed_gate_stops_the_export(go, run, tmp_path):
         (("--steps", 0), "use 1 or more of each"),
         (("--forget", "nowhere.jsonl"), "neither testbed:PLANT nor"),
         (("--forget", "testbed:P9"), "unknown plant 'P9'"),
+        (("--only", "loop"), "unknown mask 'loop'; use one of annotation, call, difference, pragma"),
+        (("--only", "annotation"), "and its replacement differ in no annotation; use another mask"),
+        (("--retain-weight", -1), "retain_weight=-1.0, retain_bound=0.02 must be finite and not negative"),
+        (("--retain-weight", "nan"), "must be finite and not negative"),
+        (("--retain-bound", "inf"), "must be finite and not negative"),
+        (("--retain-bound", "much"), "Invalid value for '--retain-bound'"),
+        (("--robust", "armour"), "'armour'; use one of distil, quantised, sam"),
+        (("--where", "components:nowhere"), "nowhere holds no results.json; give a folder that"),
+        (("--where", "vector:nowhere"), "nowhere is not an artifact"),
     ],
 )
 def test_bad_input_is_a_sentence_and_writes_nothing(run, tmp_path, more, message):
@@ -93,6 +102,68 @@ def test_bad_input_is_a_sentence_and_writes_nothing(run, tmp_path, more, message
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "edit").exists()
+
+
+def test_a_place_that_attribution_chose_is_edited_beside_a_random_one(go, run, tmp_path, tiny_folder):
+    prompts = ("x = [1]\ny = ", "--against", "x = {1}\ny = ", "--answer", "list", "--foil", "dict")
+    asked = ("attribute", "components", *prompts, "--sites", "mlp.*", "--model", tiny_folder)
+    code, out, err = go(*asked, "--out", tmp_path / "where")
+    assert code == 0, err
+    assert f"open {tmp_path / 'where' / 'report.html'}" in out
+    best = json.loads((tmp_path / "where" / "results.json").read_text())["sites"]
+    code, out, err = run("--where", f"components:{tmp_path / 'where'}:1")
+    assert code == 0, err
+    assert f"the control: the same edit at random, {best[1]}" in err
+    assert "at random" in out
+    assert "the place was chosen by components:" in out
+    code, out, err = go("unlearn", "show", tmp_path / "edit", "--picture", tmp_path / "edit.svg")
+    assert code == 0, err
+    assert f"replace on {best[0]}, 3 steps" in out
+    assert "Held-out items" in out
+    assert "chosen_by: components:" in out
+    assert "<svg" in (tmp_path / "edit.svg").read_text()
+    code, out, err = go("unlearn", "export", tmp_path / "edit", tmp_path / "fixed", "--accept-failing-gates")
+    assert code == 0, err
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("gate ")][:3] == [
+        "gate forgotten",
+        "gate retain",
+        "gate relearn",
+    ]
+    card = (tmp_path / "fixed" / "README.md").read_text()
+    assert f"the same edit at random, {best[1]}" in card
+    assert "| what | before | after | at random |" in card
+
+
+def test_a_file_is_no_folder_for_components(go, tmp_path):
+    (tmp_path / "taken").write_text("")
+    code, _, err = go("attribute", "components", "--task", "testbed", "--out", tmp_path / "taken")
+    assert code == 2
+    assert "is a file; give a .html file or a folder" in err
+
+
+def test_a_mask_and_its_weights_are_kept_and_used_by_the_gates(go, run, tmp_path):
+    options = ("--only", "difference", "--retain-weight", 2, "--retain-bound", 0.5, "--recompute", "--robust", "sam")
+    code, out, err = run(*options, "--json")
+    assert code == 0, err
+    config = json.loads(out)["config"]
+    assert config["sources"]["only"] == "difference"
+    assert (config["budget"]["retain_weight"], config["budget"]["retain_bound"]) == (2.0, 0.5)
+    assert config["recompute"] is True
+    assert config["robust"]["mode"] == "sam"
+    code, out, err = go("unlearn", "show", tmp_path / "edit")
+    assert "(only its difference)" in out
+    code, _, err = go("unlearn", "export", tmp_path / "edit", tmp_path / "fixed", "--accept-failing-gates")
+    assert code == 0, err
+    assert "of each, only its difference" in (tmp_path / "fixed" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "message"), [("edit.txt", "has no picture's suffix"), ("no/edit.png", None)])
+def test_a_picture_is_drawn_where_it_can_be(go, run, tmp_path, name, message):
+    run()
+    code, _, err = go("unlearn", "show", tmp_path / "edit", "--picture", tmp_path / name)
+    assert code == (2 if message else 0)
+    assert (tmp_path / name).exists() is (message is None)
+    assert message is None or message in err
 
 
 def test_an_edit_of_other_settings_is_refused(run):

@@ -6,17 +6,19 @@ import json
 
 import pytest
 import torch
+from tiny_gguf import write_gguf
 from transformers import AutoModelForCausalLM
 
 from ellora_trust.errors import InputError
 from ellora_trust.loading import load
 from ellora_trust.testbed.prompts import prompts
-from unlearning import Budget, Item, read_forget, read_retain, unlearn
+from unlearning import Budget, Edit, Item, read_forget, read_retain, unlearn
 from unlearning.data import data_hash
 from unlearning.delta import weights_sha256
 from unlearning.export import check_sums, export
 from unlearning.gates import Limits, gates
 from unlearning.packing import pack, unpack
+from unlearning.torchao_rounding import available
 
 
 @pytest.mark.parametrize("plant", ["P1", "P2", "P3", "P4", "P5", "P7"])
@@ -117,8 +119,11 @@ def edited(tiny_folder):
 def test_plain_transformers_loads_the_checkpoint_and_gives_the_edited_logits(edited, tmp_path):
     model, edit = edited
     sha = weights_sha256(model.hf)
-    found = export(edit, model, tmp_path / "out", forget=FORGET, retain=RETAIN, limits=OPEN)
-    assert [gate.name for gate in found] == ["forgotten", "retain", "relearn", "int8", "int4", "round trip"]
+    seen = []
+    found = export(edit, model, tmp_path / "out", forget=FORGET, retain=RETAIN, limits=OPEN, watch=seen.append)
+    assert seen == found
+    stored = ["int8 by torchao", "int4 by torchao"] if available() else []
+    assert [gate.name for gate in found] == ["forgotten", "retain", "relearn", "int8", "int4", *stored, "round trip"]
     assert all(gate.passed for gate in found)
     assert weights_sha256(model.hf) == sha
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
@@ -134,6 +139,36 @@ def test_plain_transformers_loads_the_checkpoint_and_gives_the_edited_logits(edi
     (tmp_path / "out" / "README.md").write_text("changed")
     with pytest.raises(InputError, match=r"README\.md is missing or not the file that was exported"):
         check_sums(tmp_path / "out")
+
+
+def test_each_gate_is_told_as_soon_as_it_is_measured(edited, monkeypatch):
+    model, edit = edited
+    seen = []
+    monkeypatch.setattr("unlearning.gates.relearn", lambda *args, **how: pytest.fail(f"after {seen}"))
+    with pytest.raises(pytest.fail.Exception, match=r"after \[.forgotten., .retain.\]"):
+        gates(model, edit, FORGET, RETAIN, OPEN, watch=lambda gate: seen.append(gate.name))
+
+
+def test_an_edit_of_a_gguf_is_exported_and_reproduces_its_logits(tmp_path):
+    write_gguf(tmp_path / "tiny.gguf")
+    model = load(tmp_path / "tiny.gguf")
+    forget = [Item(f"f{i}", f"g{i}", "a" * (i + 1), "b") for i in range(4)]
+    retain = [Item(f"r{i}", f"r{i}", "b" * (i + 1), "a") for i in range(4)]
+    budget = Budget(3, 2, 2, 1e-2)
+    edit = unlearn(model, forget=forget, retain=retain, objective="graddiff", budget=budget, measure_cost=False)
+    assert edit.n_changed > 0
+    edit.save(tmp_path / "edit")
+    out = tmp_path / "out"
+    found = export(Edit.load(tmp_path / "edit"), model, out, forget=forget, retain=retain, limits=OPEN)
+    assert found[-1].passed
+    again = AutoModelForCausalLM.from_pretrained(out).eval()
+    ids = torch.tensor([model.tokenizer("abab").input_ids])
+    with edit.apply(model), torch.no_grad():
+        assert torch.equal(again(ids).logits, model.hf(ids).logits)
+    assert (out / "model.safetensors").exists()
+    assert str(tmp_path / "tiny.gguf") in (out / "README.md").read_text()
+    back = load(out)
+    assert edit.revert(back) == edit.base["weights_sha256"] == weights_sha256(load(tmp_path / "tiny.gguf").hf)
 
 
 def test_a_failing_gate_writes_nothing_unless_accepted_and_then_says_so(edited, tmp_path):
