@@ -58,12 +58,21 @@ def _terms(model: CodeModel, ids: Sequence[int], setting: Setting, sites: Sequen
     end = Site("resid", model.arch.n_layers - 1)
     kept, _ = read(model, ids, setting, [*dict.fromkeys([*sites, end])])
     norm = HeldNorm.of(model.arch.final_norm, kept[end][-1].float())
-    rows = torch.stack([_written(model, site, kept[site][-1]) for site in sites])
+    rows = torch.stack([written(model, site, kept[site][-1]) for site in sites])
     return norm(rows).double() @ direction.double()
 
 
-def _written(model: CodeModel, site: Site, activation: Tensor) -> Tensor:
-    """What a site adds to the residual stream at one token, (d_model,), float32."""
+def written(model: CodeModel, site: Site, activation: Tensor) -> Tensor:
+    """Return what a site adds to the residual stream at one token, (d_model,), float32.
+
+    Args:
+        model: The model.
+        site: `embed`, `attn.L`, `mlp.L`, or `head.L.H`, whose part of the output projection is applied.
+        activation: At the site, (width,).
+
+    Raises:
+        InputError: A head of a block that normalises the sum of its heads.
+    """
     if site.kind != "head":
         return activation.float()
     block = model.arch.blocks[site.layer]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ellora_trust.cli import attribute_components, attribute_tokens
+from ellora_trust.cli import attribute_components, attribute_tasks, attribute_tokens
 
 if TYPE_CHECKING:
     from attribution.asking import Asked, Library
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("tokens")(attribute_tokens.tokens)
 app.command("components")(attribute_components.components)
+app.command("tasks")(attribute_tasks.tasks)
 INDEX = Path("runs/index")
 
 
