@@ -12,6 +12,7 @@ from ellora_trust.cli import attribute_components, attribute_tasks, attribute_to
 if TYPE_CHECKING:
     from attribution.asking import Asked, Library
     from attribution.fuse import Hit
+    from ellora_trust.share import Share
 
 app = typer.Typer(
     help="Say which training documents, words of the prompt and components an answer comes from.", no_args_is_help=True
@@ -90,6 +91,7 @@ def query(
     ] = 0,
     out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use the index with another model all the same.")] = False,
+    shard: Annotated[str | None, typer.Option(help="This process's share of the comparisons, as for index.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Name the documents behind an answer, and say of each what it rests on: verbatim, adapted, influential only."""
@@ -97,6 +99,7 @@ def query(
     from ellora_trust.artifacts import read_description
     from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load
+    from ellora_trust.share import Share
 
     loaded = load(model or read_description(index).model["name"])
     library = Library.open(index, loaded, force=force)
@@ -105,6 +108,10 @@ def query(
     span = chosen_span(text + said, about, language) if about else None
     side: Literal["proponents", "opponents"] = "opponents" if opponents else "proponents"
     instead = given(foil) if foil is not None else None
+    share = Share.parse(shard)
+    if share.of > 1 and not library.scan_share(text, said, share, about=span, foil=instead):
+        _say_share(share, json=json)
+        return
     asked = library.ask(text, said, about=span, foil=instead, k=k, side=side)
     asked = library.with_lines(asked) if lines else asked
     if out is not None:
@@ -112,6 +119,15 @@ def query(
     print_json(asked.to_dict()) if json else _render(asked, out)
     if verify_seeds:
         _verified(library, asked, verify_seeds, json=json)
+
+
+def _say_share(share: Share, *, json: bool) -> None:
+    from ellora_trust.cli.render import print_json
+
+    if json:
+        print_json({"share": share.name, "complete": False})
+    else:
+        print(f"share {share.name} is done, others are not there yet; the last one, or the same command alone, answers")
 
 
 @app.command()
