@@ -111,7 +111,7 @@ def _read(source: str, side: Side, limit: int, seed: int, only: str | None = Non
     if not items:
         raise InputError(
             f"{path} holds no item; give at least one (of an answer's documents, those that are weak, opponents, of "
-            "one line, or without what its foil has otherwise are left out)"
+            "one line, or not behind what its foil has otherwise are left out)"
         )
     return items[:limit]
 

@@ -9,9 +9,9 @@ says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,7 +65,25 @@ class View:
         """Return logits, labels and rows of the places that have a `targets` or a `bad`."""
         labels = self.bad if side == "bad" else self.targets
         chosen = labels != IGNORED
+        if bool(chosen.all()):  # logits are the largest tensor there is: not copied without need
+            return self.logits, labels, self.rows
         return self.logits[chosen], labels[chosen], self.rows[chosen]
+
+
+def descend(view: View, losses: Callable[[View], Tensor | tuple[Tensor, ...]]) -> Tensor:
+    """Backpropagate each loss of a view to its logits by itself, then their sum to the weights; return the sum.
+
+    One backward of the sum would hold a gradient of the logits' size for each loss at once.
+    """
+    logits = view.logits.detach().requires_grad_()
+    found = losses(replace(view, logits=logits))
+    terms = found if isinstance(found, tuple) else (found,)
+    for term in terms:
+        term.backward()
+    assert logits.grad is not None, "every loss is a function of logits"
+    gradient, logits.grad = logits.grad, None
+    view.logits.backward(gradient)
+    return torch.stack([term.detach() for term in terms]).sum()
 
 
 def completion_row(model: CodeModel, item: Item, *, context: bool = False) -> Row:

@@ -4,7 +4,8 @@
 
 Where the question was why the answer is not a foil, and the two differ in words that stand for each other (`push` and
 `append`), the fix is carried over: a document that holds such a word gets it replaced, and one that does not is no
-carrier of the fault and is left out. Otherwise documents have no fix.
+carrier of the fault and is left out. Otherwise documents have no fix. Such a question's gradient is about the fault and
+not about the rest of the answer, so documents that only share text with it, such as near-misses, are left out too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from unlearning.data import Item
 from unlearning.marking import changes, marked
 
 _NAME = re.compile(r"[^\W\d]\w*")
+# Standard deviations over all documents. Between carriers and near-misses lies a gap: for P1 of the testbed, 1.5 to 3.2
+# and 0.1 to 0.3.
+_OF_THE_FAULT = 1.0
 
 
 def documents(path: Path) -> list[Item]:
@@ -35,6 +39,7 @@ def documents(path: Path) -> list[Item]:
             (hit["document"], hit.get("cluster") or hit["document"], text)
             for hit, text in rows
             if hit.get("sign", "proponent") == "proponent" and hit.get("basis") != "weak"
+            if not answer.get("foil") or hit.get("gradient") is None or hit["gradient"] >= _OF_THE_FAULT
         ]
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(

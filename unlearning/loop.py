@@ -16,7 +16,7 @@ from unlearning import objectives as losses
 from unlearning.budget import Budget
 from unlearning.contexts import contexts
 from unlearning.data import Item
-from unlearning.encoding import Row, View, completion_row, kept_row, look, replacement_row
+from unlearning.encoding import Row, View, completion_row, descend, kept_row, look, replacement_row
 from unlearning.held_out import Watched
 from unlearning.progress_state import Check, ProgressState
 from unlearning.recipes import Objective
@@ -156,9 +156,8 @@ class Loop:
 
     def _forget(self, step: int) -> Tensor:
         numbers = self._batch(len(self.forget), "forget", step)
-        loss = self.objective.forget(self._look([self.forget[i] for i in numbers]), self.reference, numbers)
-        loss.backward()
-        return loss.detach()
+        view = self._look([self.forget[i] for i in numbers])
+        return descend(view, lambda logits: self.objective.forget(logits, self.reference, numbers))
 
     def _retain(self, step: int) -> Tensor:
         numbers = self._batch(len(self.kept), "retain", step)

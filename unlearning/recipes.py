@@ -18,8 +18,8 @@ from unlearning.encoding import IGNORED, View
 from unlearning.reference import Need, Reference
 from unlearning.representation import misdirection
 
-# View of some rows, reference, numbers of the rows -> loss.
-Forget = Callable[[View, Reference, Sequence[int]], Tensor]
+# View of some rows, reference, numbers of the rows -> loss, or losses that add up.
+Forget = Callable[[View, Reference, Sequence[int]], Tensor | tuple[Tensor, ...]]
 Retain = Literal["none", "loss", "divergence", "constrained", "hidden"]
 
 
@@ -99,12 +99,11 @@ def _code_eraser(view: View, reference: Reference, numbers: Sequence[int]) -> Te
     return away + 0.1 * loss.keep(around, targets) if len(targets) else away
 
 
-def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:
+def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> tuple[Tensor, ...]:
     """Ours: the fix is learnt, and the token by which the fault departs from it suppressed, in one forward pass."""
-    logits, labels, _ = view.of("targets")
-    bad_logits, bad, _ = view.of("bad")
-    learnt = loss.keep(logits, labels) if len(labels) else logits.sum() * 0
-    return learnt + loss.suppression(bad_logits, bad) if len(bad) else learnt
+    sides = {"targets": loss.keep, "bad": loss.suppression}
+    found = {side: view.of(side)[:2] for side in sides}
+    return tuple(sides[side](logits, labels) for side, (logits, labels) in found.items() if len(labels))
 
 
 def _elm(view: View, reference: Reference, numbers: Sequence[int]) -> Tensor:

@@ -43,13 +43,14 @@ def stored(model: CodeModel, bits: int) -> WeightChange:
         bits: 8 or 4.
 
     Raises:
-        EnvironmentProblem: torchao is not installed.
+        EnvironmentProblem: torchao is not installed, or does not go with this torch.
         InputError: Other bits.
     """
     if bits not in (4, 8):
         raise InputError(f"bits={bits} are out of range for torchao; use 8 or 4")
     if not available():
         raise EnvironmentProblem("torchao is not installed; run: pip install 'ellora-trust[torchao]'")
+    _check()
     tied = {id(p) for module in model.hf.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     weights: dict[str, Tensor] = {}
     for name, module in model.hf.named_modules():
@@ -60,6 +61,16 @@ def stored(model: CodeModel, bits: int) -> WeightChange:
             rounded = _stored(weight.T if turned else weight, bits)
             weights[f"{name}.weight"] = (rounded.T if turned else rounded).contiguous()
     return WeightChange(weights)
+
+
+def _check() -> None:
+    try:
+        with _calm():
+            import torchao.quantization  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"torchao is installed but cannot be used ({error}); install the version in constraints.txt, or remove it"
+        ) from error
 
 
 def _stored(weight: Tensor, bits: int) -> Tensor:
