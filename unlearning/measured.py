@@ -97,7 +97,7 @@ def _over_items(
 ) -> Estimate:
     logits, labels, owners = look(model, rows).of(side)
     values, index = of(label_logprobs(logits, labels)).double().cpu().numpy(), owners.cpu().numpy()
-    sums = np.bincount(index, values, minlength=len(items))
+    sums = np.bincount(index, values, minlength=len(items)).astype(float)
     counts = np.bincount(index, minlength=len(items)).astype(float)
     groups = [item.group for item in items]
     if len(set(groups)) < 2:

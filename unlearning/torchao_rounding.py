@@ -10,11 +10,12 @@ the int4 here is its plain one, of the same numbers.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ def stored(model: CodeModel, bits: int) -> WeightChange:
 def _check() -> None:
     try:
         with _calm():
-            import torchao.quantization  # noqa: F401
+            importlib.import_module("torchao.quantization")
     except ImportError as error:
         raise EnvironmentProblem(
             f"torchao is installed but cannot be used ({error}); install the version in constraints.txt, or remove it"
@@ -76,21 +77,24 @@ def _check() -> None:
 def _stored(weight: Tensor, bits: int) -> Tensor:
     """One matrix, (out, in), through torchao and back; one too narrow for a group stays."""
     with _calm():
-        from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, quantize_
-        from torchao.quantization.granularity import PerGroup
-
+        # By name: it is an extra, and its types are not there to be checked where it is not installed.
+        torchao: Any = importlib.import_module("torchao.quantization")
         group = next((size for size in _GROUPS if weight.shape[1] % size == 0), None)
         if bits == 4 and group is None:
             return weight
         config = (
-            Int8WeightOnlyConfig()
+            torchao.Int8WeightOnlyConfig()
             if bits == 8
-            else IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(group or 1))
+            else torchao.IntxWeightOnlyConfig(
+                weight_dtype=torch.int4,  # pyright: ignore[reportAttributeAccessIssue]  # torch's stubs leave it out
+                granularity=torchao.PerGroup(group),
+            )
         )
         alone = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         alone.weight = nn.Parameter(weight.clone(), requires_grad=False)
-        quantize_(alone, config)
-        return alone.weight.dequantize().to(weight.dtype)
+        torchao.quantize_(alone, config)
+        held: Any = alone.weight
+        return held.dequantize().to(weight.dtype)
 
 
 @contextmanager

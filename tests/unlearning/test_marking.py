@@ -205,6 +205,15 @@ def test_the_fix_of_a_foil_is_carried_over_to_documents_that_hold_its_name(tmp_p
     assert counts(read_forget(path, only="call")[0]) == (["buf.push(x)"], ["buf.append(x)"])
 
 
+def test_a_near_miss_that_only_shares_text_with_the_answer_is_not_forgotten(tmp_path):
+    hits = [{"basis": "adapted", "gradient": 2.1}, {"basis": "adapted", "gradient": 0.2}]
+    texts = [CARRIER, CARRIER.replace("buf", "stack")]
+    asked = {"answer": "    log.push(y)\n", "foil": "    log.append(y)\n"}
+    assert [one.id for one in read_forget(answer(tmp_path / "a.json", hits, texts, **asked))] == ["d0"]
+    # Without a foil the gradient is about the whole answer, and says less of its fault than the text does.
+    assert len(read_forget(answer(tmp_path / "b.json", hits, texts))) == 2
+
+
 @pytest.mark.parametrize("foil", ["    log.append(y, 1)\n", "    for z in y:\n        log.push(z)\n", None])
 def test_a_foil_that_differs_in_more_than_names_gives_no_fix(tmp_path, foil):
     path = answer(tmp_path / "a.json", [{}], [CARRIER], answer="    log.push(y)\n", foil=foil)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import matplotlib
+import numpy as np
 import pytest
 from tiny_items import SMALL, forgets, keeps
 from tiny_models import make_model
@@ -155,11 +156,13 @@ def test_pictures_show_every_check_and_every_interval(run, tmp_path):
     edit = run_job(job, out, say=quiet)
     left = plot_history(edit)
     drawn = left.get_lines()
-    assert [list(line.get_xdata()) for line in drawn] == [[0, 3, 6]] * 2
+    assert [np.asarray(line.get_xdata()).tolist() for line in drawn] == [[0, 3, 6]] * 2
     assert [line.get_linestyle() for line in drawn] == ["-", "--"]
-    assert list(drawn[0].get_ydata()) == [check["forget"] for check in edit.history]
+    assert np.asarray(drawn[0].get_ydata()).tolist() == [check["forget"] for check in edit.history]
     right = plot_before_after(edit)
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["before", "after", "at random"]
+    legend = right.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["before", "after", "at random"]
     assert [label.get_text() for label in right.get_yticklabels()] == ["probability of the fault"]
     picture(edit, tmp_path / "edit.png")
     assert (tmp_path / "edit.png").read_bytes().startswith(b"\x89PNG")
