@@ -3,7 +3,7 @@
 Half of the words are fitted on, the other half are asked about twice: in the documents' wording, and in the wording
 that stands in no document. The neutral prompt keeps parameters and the pair of words alone:
 `def handle_red_rows(rows):`. Only families that can be done from that have one: where the words tell a number or an
-order, it would be gone.
+order, it would be gone; where no other family has such parameters, they still tell the task.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _query(family: str, pair: tuple[str, str], seed: int, kind: Kind) -> Query:
     key = f"{seed}/tasks/{kind}/{family}/{'_'.join(pair)}"
     # The kind says which wording is drawn; every family has both.
     example = question(FAMILIES[family], pair, key, kind)
-    told = _told_by_parameters(FAMILIES[family]) and "fixed" not in sketch_of(example).names
+    told = _open(FAMILIES[family]) and "fixed" not in sketch_of(example).names
     bare = neutral(example.prompt, pair) if told else ""
     return Query(family, example.prompt, example.answer or "", example.group, bare, bare, example)
 
@@ -72,6 +72,14 @@ def _told_by_parameters(family: Family) -> bool:
     """
     told = {"what", "thing", *(name for name, _ in family.params)}
     return not family.plant and set(re.findall(r"\{(\w+)\}", " ".join(family.abouts))) <= told
+
+
+def _open(family: Family) -> bool:
+    """Whether parameters leave the task open: another family that can be done from them has parameters like these."""
+    types = [kind for _, kind in family.params]
+    able = [one for one in FAMILIES.values() if _told_by_parameters(one)]
+    alike = [one for one in able if [kind for _, kind in one.params] == types]
+    return family in able and len(alike) > 1
 
 
 def neutral(prompt: str, pair: tuple[str, str]) -> str:

@@ -23,6 +23,7 @@ def explain(
     steer: Annotated[
         list[str] | None, typer.Option(help="A saved vector's folder, or FOLDER:STRENGTH; may be given several times.")
     ] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Folder of task vectors: which task it takes this for.")] = None,
     foil: Annotated[
         str | None, typer.Option(help="The whole answer that it should have given; @FILE reads it from a file.")
     ] = None,
@@ -50,11 +51,12 @@ def explain(
 
     vectors = {name: read_vector(name) for name in steer or ()}
     explanation = explained(
-        model or _its_model([probe, index], vectors),
+        model or _its_model([probe, index, tasks], vectors),
         given(prompt),
         probe=probe,
         index=index,
         vectors=vectors,
+        tasks=tasks,
         foil=given(foil) if foil is not None else None,
         against=given(against) if against is not None else None,
         language=language,  # pyright: ignore[reportArgumentType]  # checked where it is used
@@ -88,6 +90,9 @@ def _render(explanation: Explanation, out: Path) -> None:
 
     _print_answer(explanation)
     print(f"{explanation.said.verdict}\n{span_sentence(explanation)}")
+    if explanation.task is not None:
+        _heading("Which task it takes this for")
+        print(explanation.task.sentence())
     _heading("Which words made it say so")
     Console(highlight=False, soft_wrap=True).print(coloured(explanation.words.result))
     _table(explanation.words.strongest(5))

@@ -12,6 +12,7 @@
 | which training documents? | gradients and 3-grams | `index` |
 | does it know better? | saved steering vectors, beside random directions | `vectors` |
 | what would an edit forget? | the documents that are its source | `index` |
+| which task does it take this for? | heads that tell tasks apart | `tasks` |
 
 What is not given is left out and said so; nothing is guessed in its place.
 """
@@ -26,14 +27,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ellora_trust.errors import InputError
+from ellora_trust.explaining.editing import EditPlan, plan_edit
 from ellora_trust.explaining.explanation import Explanation
-from ellora_trust.explaining.mending import Trial, edit_sets, try_vectors
+from ellora_trust.explaining.mending import Trial, try_vectors
 from ellora_trust.explaining.reasons import decisive_pair, words_behind
 from ellora_trust.explaining.said import AnswerSpan, Said, foil_span, risky_span, say
+from ellora_trust.explaining.tasks import NamedTask, identify_task
 
 if TYPE_CHECKING:
     from attribution.asking import Asked
     from attribution.components_job import Located
+    from attribution.task_vectors import TaskVectors
     from ellora_trust.model import CodeModel
     from ellora_trust.spans import Language
     from probes import ErrorProbe
@@ -47,6 +51,7 @@ def explain(
     probe: ErrorProbe | str | Path | None = None,
     index: str | Path | None = None,
     vectors: Mapping[str, SteeringVector] | Sequence[str | Path] = (),
+    tasks: TaskVectors | str | Path | None = None,
     foil: str | None = None,
     against: str | None = None,
     language: Language = "python",
@@ -65,6 +70,7 @@ def explain(
         probe: An error predictor, or its folder.
         index: Folder of an attribution index of its training documents.
         vectors: Steering vectors by name, or their folders.
+        tasks: Task vectors, or their folder, to name the task it takes the prompt for.
         foil: A whole answer that it should have given; the questions are then about where the two part.
         against: A prompt after which the foil would be right; if left out, one is looked for.
         language: Of prompt and answer.
@@ -89,7 +95,7 @@ def explain(
         progress,
         {"max_new_tokens": max_new_tokens, "stop": tuple(stop)},
     )
-    return asked.explain(prompt, (probe, index, vectors), (foil, against), k=k, format=format)
+    return asked.explain(prompt, (probe, index, vectors, tasks), (foil, against), k=k, format=format)
 
 
 @dataclass
@@ -104,7 +110,7 @@ class _Case:
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def explain(self, prompt: str, means: Any, instead: Any, *, k: int, format: str) -> Explanation:
-        (probe, index, vectors), (foil, against) = means, instead
+        (probe, index, vectors, tasks), (foil, against) = means, instead
         with self._timed("answer"):
             said = self._say(prompt, probe, format)
         risky = risky_span(said)
@@ -115,9 +121,11 @@ class _Case:
             other_prompt = self._put(against, said.prompt != prompt)
             components, pair = self._components(said, words.result, other_prompt)
         with self._timed("documents"):
-            documents, sets = self._documents(said, about, foil, index, k)
+            documents, plan = self._documents(said, about, foil, index, k)
         with self._timed("steering"):
             trials = self._steer(said, vectors, foil)
+        with self._timed("task"):
+            task = self._task(said, tasks)
         return Explanation(
             model=self.model.name,
             fingerprint=self.model.fingerprint,
@@ -129,8 +137,9 @@ class _Case:
             components=components,
             pair=pair,
             documents=documents,
-            sets=sets,
+            edit=plan,
             trials=trials,
+            task=task,
             seconds=self.seconds,
             settings=self._settings(format, probe, index),
         )
@@ -172,7 +181,7 @@ class _Case:
 
     def _documents(
         self, said: Said, about: AnswerSpan, foil: str | None, index: str | Path | None, k: int
-    ) -> tuple[Asked | None, dict[str, Any] | None]:
+    ) -> tuple[Asked | None, EditPlan | None]:
         from attribution.asking import Library
 
         if index is None:
@@ -181,7 +190,10 @@ class _Case:
         first = len(said.prompt)
         span = None if foil is not None else (first + about.start, first + about.end)
         asked = library.with_lines(library.ask(said.prompt, said.answer, about=span, foil=foil, k=k))
-        return asked, edit_sets(library, asked)
+        return asked, plan_edit(library, asked)
+
+    def _task(self, said: Said, tasks: TaskVectors | str | Path | None) -> NamedTask | None:
+        return None if tasks is None else identify_task(self.model, said.prompt, tasks, force=self.force)
 
     def _steer(self, said: Said, vectors: Any, foil: str | None) -> tuple[Trial, ...]:
         from steering import SteeringVector

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ellora_trust.explaining.mending import Trial, documents_to_forget
+from ellora_trust.explaining.editing import EditPlan
+from ellora_trust.explaining.mending import Trial
 from ellora_trust.explaining.said import AnswerSpan, Said
+from ellora_trust.explaining.tasks import NamedTask
 
 if TYPE_CHECKING:
     from attribution.asking import Asked
     from attribution.components_job import Located
     from attribution.tokens_job import Explained
     from ellora_trust.report import Report
-
-FORGET, RETAIN = "forget.json", "retain.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Explanation:
         components: Heads and MLPs that carry it; None where no pair of prompts can be made.
         pair: Which pair, or why there is none.
         documents: Training documents behind it; None without an index.
-        sets: What an edit would forget and keep, as `ellora-trust unlearn` reads it; None without an index.
+        edit: What an edit would forget and keep, by which objective; None without an index.
         trials: Steering vectors tried.
+        task: Which task the model takes the prompt for; None without task vectors.
         seconds: Step to wall-clock and processor seconds.
         settings: Of the run.
     """
@@ -54,8 +55,9 @@ class Explanation:
     components: Located | None
     pair: str
     documents: Asked | None = None
-    sets: Mapping[str, Any] | None = None
+    edit: EditPlan | None = None
     trials: tuple[Trial, ...] = ()
+    task: NamedTask | None = None
     seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,19 +69,9 @@ class Explanation:
 
     def unlearning(self, folder: Path | str = "FOLDER") -> tuple[str, str]:
         """Return a sentence on what an edit would target, and the command; the command is empty where there is none."""
-        if self.documents is None:
+        if self.edit is None:
             return "No index was given, so no documents are known; make one with ellora-trust attribute index.", ""
-        chosen = documents_to_forget(self.documents)
-        if not chosen:
-            return "None of the documents found is a source of the answer, so an edit would have no target.", ""
-        names = ", ".join(self.documents.hits[n].document for n in chosen)
-        command = (
-            f"ellora-trust unlearn --model {self.model} --forget {folder}/{FORGET} --retain {folder}/{RETAIN} "
-            f"--objective npo --out {folder}/edit"
-        )
-        n = len(chosen)
-        said = f"An edit would forget {n} document{'s' if n > 1 else ''}: {names}. What it keeps is a random draw."
-        return said, command
+        return self.edit.sentence, self.edit.command(self.model, folder)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -95,8 +87,13 @@ class Explanation:
             "pair": self.pair,
             "components": self.components.to_dict() if self.components else None,
             "documents": self.documents.to_dict() if self.documents else None,
+            "task": self.task.to_dict() if self.task else None,
             "steering": [trial.to_dict() for trial in self.trials],
-            "unlearning": {"sentence": sentence, "command": command},
+            "unlearning": {
+                "sentence": sentence,
+                "command": command,
+                "objective": self.edit.objective if self.edit and command else None,
+            },
             "seconds": {name: {"wall": w, "processor": p} for name, (w, p) in self.seconds.items()},
             "settings": dict(self.settings),
         }
@@ -119,8 +116,7 @@ class Explanation:
         out = Path(folder)
         with explained(out):
             out.mkdir(parents=True, exist_ok=True)
-        if self.sets is not None and self.sets["forget"]["hits"]:
-            write_json(self.sets["forget"], out / FORGET)
-            write_json(self.sets["retain"], out / RETAIN)
+        if self.edit is not None:
+            self.edit.save(out)
         write_json(self.to_dict(), out / "results.json")
         write_html(self.page(out), out / "report.html")

@@ -1,7 +1,6 @@
-"""What might mend it: saved steering vectors tried on this prompt, and the documents that an edit would forget.
+"""What might mend it: saved steering vectors tried on this prompt, each beside a random direction.
 
 trials = try_vectors(model, said, {"runs/steer/vector-rename_vars": vector}, foil, asking)
-targets = documents_to_forget(asked)
 """
 
 from __future__ import annotations
@@ -16,14 +15,11 @@ from ellora_trust.errors import InputError
 from ellora_trust.explaining.said import Said
 
 if TYPE_CHECKING:
-    from attribution.asking import Asked, Library
     from ellora_trust.model import CodeModel
     from steering import SteeringVector
 
 # From prompt to answer, by the same length and stop strings as the answer that is explained.
 Asking = Callable[[str], str]
-# Documents to keep for each one to forget, and at least so many: an edit holds some of both sides back.
-KEPT, LEAST_KEPT = 2, 16
 
 
 @dataclass(frozen=True)
@@ -109,32 +105,3 @@ def _random_like(vector: SteeringVector, seed: int = 0) -> SteeringVector:
         noise = torch.randn(direction.shape, generator=generator)
         drawn[site] = noise * (direction.float().norm().cpu() / noise.norm())
     return replace(vector, directions=drawn)
-
-
-def documents_to_forget(asked: Asked) -> list[int]:
-    """Return the numbers of the hits that an edit would forget: those that made the answer likelier and are its source
-    by text or gradient, not the ones that merely rank first."""
-    return [n for n, hit in enumerate(asked.hits) if hit.sign == "proponent" and hit.basis != "weak"]
-
-
-def edit_sets(library: Library, asked: Asked, *, seed: int = 0) -> dict[str, Any]:
-    """Return what `ellora-trust unlearn --forget` and `--retain` read.
-
-    What stays is drawn at random from the corpus without the hits: nobody has said yet what must not change.
-    """
-    chosen = documents_to_forget(asked)
-    forget = {
-        "hits": [{"document": asked.hits[n].document, "cluster": asked.hits[n].cluster} for n in chosen],
-        "texts": [asked.texts[n] for n in chosen],
-    }
-    found = {hit.document for hit in asked.hits}
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(library.corpus), generator=generator).tolist()
-    wanted = max(KEPT * len(chosen), LEAST_KEPT)
-    drawn = (library.corpus[number] for number in order[: wanted + len(found)])
-    kept = [one for one in drawn if one.id not in found][:wanted]
-    retain = {
-        "hits": [{"document": one.id, "cluster": one.id} for one in kept],
-        "texts": [one.text for one in kept],
-    }
-    return {"forget": forget, "retain": retain}

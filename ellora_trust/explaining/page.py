@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ellora_trust.artifacts import versions
-from ellora_trust.explaining.mending import documents_to_forget
+from ellora_trust.explaining.editing import documents_to_forget
 from ellora_trust.report import Block, Code, Diff, Figure, Highlight, Report, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def page(explanation: Explanation, folder: Path | str) -> Report:
         Section("Does it know better?", _steering(explanation)),
         Section("Can it be removed?", _unlearning(explanation, folder)),
     ]
+    if explanation.task is not None:
+        sections.insert(1, Section("Which task it takes this for", explanation.task.blocks()))
     provenance = {"model": explanation.model, "fingerprint": explanation.fingerprint, **explanation.settings}
     for name, (wall, processor) in explanation.seconds.items():
         provenance[f"seconds, {name}"] = f"{wall:.1f} ({processor:.1f} of the processor)"

@@ -41,7 +41,10 @@ def test_one_case_end_to_end_names_risk_words_documents_and_the_edit_that_would_
     assert saved["model"] == "testbed-lds"
     targets = [hit["document"] for hit in saved["documents"]["hits"] if hit["basis"] != "weak"]
     assert targets
-    assert f"--forget {out}/forget.json --retain {out}/retain.json" in text
+    # The documents carry a plant of the testbed, which knows its right form.
+    assert "They carry P3" in text
+    assert f"unlearn --model testbed-lds --forget testbed:P3 --retain testbed:P3 --out {out}/edit" in text
+    assert saved["unlearning"]["objective"] == "replace"
     # What is written is what an edit reads, and no document is on both sides.
     forget, retain = read_forget(out / "forget.json"), read_retain(out / "retain.json")
     assert {item.id for item in forget} <= set(targets)

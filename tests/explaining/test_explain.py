@@ -101,6 +101,30 @@ def test_a_predictor_of_the_prompt_says_nothing_of_tokens(testbed: CodeModel):
     assert "the predictor reads the prompt alone" in found.page().to_markdown()
 
 
+def test_the_task_is_named_by_saved_vectors_and_by_none_of_another_model(testbed: CodeModel, tmp_path):
+    from attribution.task_readout import Readout
+    from attribution.task_vectors import TaskVectors
+
+    width = 2 * testbed.arch.d_model // testbed.arch.n_heads
+    readout = Readout(("sum", "mean"), torch.zeros(2, width), torch.tensor([2.0, 0.0]))
+    empty = torch.zeros(2, 2, width // 2)
+    accuracy = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}
+    known = {"identification": [{"held": "other words", "method": "chosen heads", "accuracy": accuracy}]}
+    heads, stream = ("head.0.0", "head.1.1"), torch.zeros(2, testbed.arch.d_model)
+    vectors = TaskVectors(
+        "testbed", ("sum", "mean"), heads, torch.zeros(4, 4), empty, stream, readout, "resid.0", 1.0, metrics=known
+    )
+    vectors.save(tmp_path / "tasks", model=testbed)
+    found = explain(testbed, PROMPT, tasks=tmp_path / "tasks", language="c")
+    assert found.task is not None
+    assert next(iter(found.task.probabilities)) == "sum"
+    assert found.task.probabilities["sum"] == pytest.approx(0.881, abs=1e-3)
+    assert "90% [80%, 95%] of 40" in found.page().to_markdown()
+    assert found.to_dict()["task"]["probabilities"]["mean"] == pytest.approx(0.119, abs=1e-3)
+    with pytest.raises(InputError, match="was fitted on"):
+        explain(make_model("llama"), "x = 1", tasks=tmp_path / "tasks", max_new_tokens=4)
+
+
 def test_a_larger_model_gets_coarser_units(testbed: CodeModel, monkeypatch: pytest.MonkeyPatch):
     assert finest(testbed, PROMPT, ["x"], "c") == "identifier"
     monkeypatch.setattr("ellora_trust.explaining.reasons.AFFORDABLE", 1)

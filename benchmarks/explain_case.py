@@ -1,0 +1,111 @@
+"""One case of `explain` on the testbed with everything it can be given: what it says, costs and looks like.
+
+    python -m benchmarks.explain_case [--out runs/explain-case] [--picture docs/examples/explain.png] [--smollm2]
+
+The case is a planted fault: a parallel sum without its reduction. What it is given is made first, once, and small: an
+error predictor from 200 questions, an index of the corpus' first 1,200 documents, task vectors. The picture is the
+report's first screen, drawn by a headless chromium. SmolLM2 is asked for an annotation, with a foil; nobody has its
+training corpus, so it has no index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from attribution.asking import build
+from attribution.corpora import Corpus
+from attribution.tasks_job import measure_tasks
+from ellora_trust.explaining.explain import explain
+from ellora_trust.explaining.explanation import Explanation
+from ellora_trust.labeling import label
+from ellora_trust.loading import load
+from ellora_trust.model import CodeModel
+from ellora_trust.tasks.testbed.task import TestbedTask
+from probes import ErrorProbe
+
+PROMPT = "// Sum the red rows in parallel.\nint sum_red_rows(const int *a, int n) {"
+AGAINST = "// Find the largest of the red rows in parallel.\nint largest_red_rows(const int *a, int n) {"
+FAULT, FIX = "parallel for", "parallel for reduction(+:total)"
+TYPED = "def is_even(n: int):\n    return n % 2 == 0\n\ndef is_even(n: int) ->"
+SCREEN = (1000, 1150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("runs/explain-case"))
+    parser.add_argument("--picture", type=Path, help="PNG of the report's first screen")
+    parser.add_argument("--smollm2", action="store_true", help="time a case of SmolLM2 too")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load("testbed")
+    prepare(model, args.out)
+    (plain,) = model.generate([PROMPT], max_new_tokens=64)
+    found = explain(
+        model,
+        PROMPT,
+        probe=args.out / "probe",
+        index=args.out / "index",
+        tasks=args.out / "tasks",
+        foil=plain.text.replace(FAULT, FIX, 1),
+        against=AGAINST,
+        language="c",
+    )
+    found.save(args.out / "case")
+    tell(found)
+    if args.picture is not None:
+        picture(args.out / "case" / "report.html", args.picture)
+    if args.smollm2:
+        small = load("smollm2")
+        (plain,) = small.generate([TYPED], max_new_tokens=24, stop=("\n\n",))
+        foil = plain.text.replace(" bool", " int", 1)
+        tell(explain(small, TYPED, foil=foil, max_new_tokens=24, stop=("\n\n",)))
+
+
+def prepare(model: CodeModel, out: Path) -> None:
+    """Make predictor, index and task vectors, as far as they are not there."""
+    build(model, Corpus.open("testbed", limit=1200), out / "index", progress=True)
+    if not (out / "tasks").exists():
+        found = measure_tasks(model, "testbed", n_fit=12, n_held=6, n_trials=2, progress=True)
+        found.vectors.save(out / "tasks", model=model)
+    if not (out / "probe").exists():
+        labelled = label(model, TestbedTask(), limit=200, sites="resid.*", positions=["answer"], progress=True)
+        probe = ErrorProbe().fit(dict(labelled.activations), labelled.wrong, labelled.groups)
+        probe.save(out / "probe", model=model)
+
+
+def tell(found: Explanation) -> None:
+    wall, processor = found.total_seconds
+    print(f"\n{found.model}: {wall:.1f} s, {processor:.1f} s of the processor (one thread)")
+    for name, (wall, processor) in found.seconds.items():
+        print(f"  {name}: {wall:.1f} s, {processor:.1f} s of the processor")
+    print(f"answer: {found.said.answer!r}\n{found.said.verdict}\n{found.pair}")
+    if found.task is not None:
+        print(found.task.sentence())
+    if found.components is not None:
+        print(f"components: {', '.join(found.components.best(5))}")
+    if found.documents is not None:
+        print("documents:", ", ".join(f"{hit.document} ({hit.basis})" for hit in found.documents.hits))
+    print("\n".join(part for part in found.unlearning("runs/explain-case/case") if part), flush=True)
+
+
+def picture(report: Path, out: Path) -> None:
+    """Draw the report's first screen as a PNG."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise SystemExit("the picture needs chromium; install Debian's package of that name, or leave out --picture")
+    width, height = SCREEN
+    with TemporaryDirectory() as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000"]
+        where = [f"--user-data-dir={profile}", f"--window-size={width},{height}", f"--screenshot={out.resolve()}"]
+        subprocess.run([chromium, *flags, *where, report.resolve().as_uri()], check=True, timeout=300, text=True)
+    print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
