@@ -59,6 +59,9 @@ def models(
     limit: Annotated[int | None, typer.Option(help="Questions of each task; the suite's own if left out.")] = None,
     margin: Annotated[float | None, typer.Option(help="Difference of a rate that does not matter, 0..1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of questions.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="This process's share of the questions, 1/4 to 4/4; afterwards run it without.")
+    ] = None,
     noise: Annotated[bool, typer.Option(help="Measure the unchanged model's own noise.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Use what was made for another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
@@ -66,8 +69,10 @@ def models(
     """Ask a model and each candidate the same questions: tables, verdicts, comparison.json, report.html."""
     from ellora_trust.evaluation.candidates import read_candidate
     from ellora_trust.evaluation.comparing import compare
+    from ellora_trust.evaluation.sharing import answer_share
     from ellora_trust.evaluation.suite import Suite
     from ellora_trust.loading import load
+    from ellora_trust.share import Share
 
     model = load(base)
     harness = tuple(name.strip() for name in lm_eval.split(",") if name.strip()) or None
@@ -76,6 +81,11 @@ def models(
     chosen = Suite.named(suite, model).changed(**named)
     found = [read_candidate(text, model, force=force) for text in candidates]
     entered = {one.name if n == 0 else f"{one.name} ({n + 1})": one for n, one in _numbered(found)}
+    share = Share.parse(shard)
+    if share.of > 1:
+        answer_share(model, entered, chosen, share, force=force, progress=True)
+        print(f"share {share.name} is done; when all are, run the same command once alone: it joins them")
+        return
     fitted = _probe(probe, model, force=force)
     comparison = compare(model, entered, chosen, probe=fitted, noise=noise, force=force, progress=True)
     _written(comparison, out)

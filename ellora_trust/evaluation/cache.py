@@ -24,12 +24,15 @@ from torch import Tensor
 from ellora_trust import fingerprint
 from ellora_trust.cachedir import cache_dir, explained
 from ellora_trust.errors import EnvironmentProblem
+from ellora_trust.share import ALL, Share
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 FOLDER = "evaluation"
 FILE = "items.sqlite3"
+# What shares of a run wrote, each a file of its own: locks of one file do not hold on every network's file system.
+_FILES = "items*.sqlite3"
 
 
 def state_of(model: CodeModel, intervention: object = None) -> str | None:
@@ -77,18 +80,20 @@ class ItemCache:
     Args:
         state: From `state_of`; None keeps nothing.
         root: Folder; the user's cache by default.
+        share: Which part of a run writes; every part reads what all wrote.
     """
 
-    def __init__(self, state: str | None, root: Path | None = None):
-        self._path = None if state is None else (root or cache_dir() / FOLDER) / state[:32] / FILE
+    def __init__(self, state: str | None, root: Path | None = None, *, share: Share = ALL):
+        name = FILE if share.of == 1 else f"items-{share.index + 1}-of-{share.of}.sqlite3"
+        self._path = None if state is None else (root or cache_dir() / FOLDER) / state[:32] / name
         self.hits = self.misses = 0
 
     def get(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return what is known of these keys."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Any] = {}
-        if self._path is not None and self._path.exists():
-            with self._open() as db:
+        for path in [] if self._path is None else sorted(self._path.parent.glob(_FILES)):
+            with _open(path) as db:
                 for key in wanted:
                     row = db.execute("SELECT value FROM items WHERE key = ?", (key,)).fetchone()
                     if row is not None:
@@ -104,20 +109,20 @@ class ItemCache:
         try:
             with explained(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._open() as db:
+            with _open(self._path) as db:
                 rows = [(key, json.dumps(value, allow_nan=False)) for key, value in items.items()]
                 db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", rows)
         except (EnvironmentProblem, sqlite3.OperationalError):
             # A cache that can't be written costs time, not correctness.
             self._path = None
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        assert self._path is not None, "only opened where there is one"
-        db = sqlite3.connect(self._path, timeout=60)
-        try:
-            with db:
-                db.execute("CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-                yield db
-        finally:
-            db.close()
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(path, timeout=60)
+    try:
+        with db:
+            db.execute("CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            yield db
+    finally:
+        db.close()

@@ -58,3 +58,10 @@ def test_wrong_input_is_one_sentence(go, tiny_folder, suite, tmp_path):
     code, _, err = go("compare", tiny_folder, "nothing", "--suite", suite, "--margin", "3")
     assert code == 2
     assert "use a number between 0 and 1" in err
+
+
+def test_a_share_answers_its_part_and_says_how_to_join(go, tiny_folder, suite, tmp_path):
+    asked = ("compare", tiny_folder, "nothing", "--suite", suite, "--no-noise", "--out", tmp_path / "run")
+    code, printed, _ = go(*asked, "--shard", "1/2")
+    assert (code, "share 1/2 is done; when all are, run the same command once alone" in printed) == (0, True)
+    assert not (tmp_path / "run").exists()

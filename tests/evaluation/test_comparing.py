@@ -14,9 +14,11 @@ import ellora_trust as et
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.comparing import compare
 from ellora_trust.evaluation.comparison import Comparison
+from ellora_trust.evaluation.sharing import answer_share
 from ellora_trust.evaluation.suite import Asked, Suite
 from ellora_trust.evaluation.verdicts import harm
 from ellora_trust.intervention import ActivationEdit, WeightChange
+from ellora_trust.share import Share
 
 SUITE = Suite("small", (Asked("echo"),), (), (Asked("echo", limit=30),), limit=40, margin=0.1)
 WEIGHT = "model.layers.0.mlp.down_proj.weight"
@@ -170,3 +172,27 @@ def test_the_clean_twin_is_found_to_lack_the_fault_of_the_testbed():
     assert clean.effect.adopted > clean.effect.breakage
     assert (same.paired.fixed, same.paired.broken) == (0, 0)
     assert found.provenance["testbed: isolation"]
+
+
+def test_shares_answer_what_the_joining_call_then_finds(tiny, suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(Asked, "load", lambda self: Echo())
+    changed = WeightChange({WEIGHT: tiny.hf.state_dict()[WEIGHT] * -9})
+    monkeypatch.setattr("ellora_trust.evaluation.sharing.CHUNK", 16)
+    asked = replace(suite, noise=False)
+    results = []
+    for name in ("shared", "alone"):
+        monkeypatch.setenv("ELLORA_TRUST_CACHE", str(tmp_path / name))
+        for share in ("2/2", "1/2") if name == "shared" else ():
+            answer_share(tiny, {"changed": changed}, asked, Share.parse(share))
+        results.append(compare(tiny, {"changed": changed}, asked))
+    shared, alone = (one.candidates[0] for one in results)
+    # An answer and a verdict an item.
+    assert shared.n_cached == 2 * sum(task.n for task in shared.tasks) > alone.n_cached
+    for ours, theirs in zip(shared.tasks, alone.tasks, strict=True):
+        assert (ours.paired, ours.outcomes_after) == (theirs.paired, theirs.outcomes_after)
+    assert sorted(path.name for path in (tmp_path / "shared").rglob("items*")) == [
+        "items-1-of-2.sqlite3",
+        "items-1-of-2.sqlite3",
+        "items-2-of-2.sqlite3",
+        "items-2-of-2.sqlite3",
+    ]
