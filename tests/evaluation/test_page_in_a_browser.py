@@ -100,7 +100,7 @@ def test_the_tab_key_reaches_tables_and_details_in_order_and_opens_them(browser,
     )
     assert [one for one in reached if one in wanted] == wanted
     browser.value("document.querySelector('summary').focus()")
-    browser.press("Enter", 13, text="\\r")
+    browser.press("Enter", 13, text="\r")
     assert browser.value("document.querySelector('details').open") is True
     # An opened one brings its comparison into the order.
     browser.press("Tab", 9)
