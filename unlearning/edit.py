@@ -78,6 +78,11 @@ def unlearn(
     """
     chosen, budget = _checked(forget, retain, objective), budget or Budget()
     place = Where.parse(where, model) if isinstance(where, str) else where
+    if place.chosen_by is not None:
+        raise InputError(
+            f"{place.chosen_by} was chosen by interpretation, so its edit needs a control at a random place; use "
+            f"unlearning.control.beside_control, or name the sites themselves: {place.text}"
+        )
     mode = Robust.of(robust, place, model)
     identity = {
         "model": model.fingerprint,

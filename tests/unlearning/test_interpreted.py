@@ -122,6 +122,11 @@ def test_the_control_is_made_beside_and_only_where_a_run_chose(model, run, tmp_p
     assert len(made) == 1
 
 
+def test_an_edit_of_a_chosen_place_cannot_be_made_without_its_control(model, run):
+    with pytest.raises(InputError, match=r"needs a control at a random place; use unlearning\.control\.beside_control"):
+        unlearn(model, forget=forgets(), retain=keeps(), where=f"components:{run[0]}")
+
+
 def test_a_place_without_another_like_it_is_refused_before_anything_is_edited(model, tmp_path):
     vector(model, tmp_path / "both", ["resid.0", "resid.1"])
     place = Where.parse(f"vector:{tmp_path / 'both'}", model)
