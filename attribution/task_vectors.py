@@ -38,7 +38,8 @@ class TaskVectors:
         source: Name of where the tasks come from.
         tasks: Their names.
         heads: Sites of the chosen heads, those that do most first.
-        effects: What each head does for the answers, mean over tasks, in nats, (n_layers, n_heads); nan for none.
+        effects: What each head does for the answers, mean over tasks, in nats, (n_layers, n_heads); nan
+            where it was not measured: no head, or ruled out by the first order.
         means: Mean outputs of the chosen heads, (n_tasks, n_chosen, head_dim).
         vectors: Of each task, in units of the stream, (n_tasks, d_model).
         readout: Classifier of the chosen heads' outputs.

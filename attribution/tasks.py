@@ -15,7 +15,7 @@ Source: Todd et al. 2024, arXiv:2310.15213, equations 1 to 5, and github.com/eri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from attribution.direct import written
 from attribution.queries import Query, Source, source_of
 from attribution.task_adding import STRENGTHS, best_place, layers
-from attribution.task_heads import head_outputs, head_sites, indirect_effects
+from attribution.task_heads import first_order_effects, head_outputs, head_sites, indirect_effects
 from attribution.task_readout import Readout
 from attribution.task_vectors import TaskVectors
 from ellora_trust.errors import InputError
@@ -39,6 +39,9 @@ __all__ = ["TaskVectors", "task_vectors"]
 
 # The paper takes 10 of 448 heads; of a small model, no more than a quarter.
 MOST_HEADS = 10
+# Of a model with more heads than so many times those chosen, the first order says which are tried exactly.
+SCREENED = 4
+Effect = Callable[["CodeModel", Query, Sequence[Site], Tensor], Tensor]
 
 
 def task_vectors(
@@ -96,8 +99,8 @@ class _Fit:
         tasks = tuple(task for task in self.source.tasks if task in names)
         rows = {task: [n for n, name in enumerate(names) if name == task] for task in tasks}
         means = torch.stack([outputs[rows[task]].mean(0) for task in tasks])
-        effects = self._effects(means, tasks, rows, n_trials)
-        chosen = effects.argsort(descending=True)[:n_heads].tolist()
+        effects = self._effects(means, tasks, rows, n_trials, n_heads)
+        chosen = effects.nan_to_num(-torch.inf).argsort(descending=True)[:n_heads].tolist()
         summed = torch.stack([self._sum(mean, chosen) for mean in means])
         site, strength = self._place(summed, tasks, rows, n_trials)
         readout = Readout.fit(outputs[:, chosen].flatten(1), names, [query.group for query in self.queries])
@@ -114,20 +117,39 @@ class _Fit:
             {**settings, "n_trials": n_trials, "n_heads": n_heads},
         )
 
-    def _effects(self, means: Tensor, tasks: Sequence[str], rows: Mapping[str, list[int]], n_trials: int) -> Tensor:
-        """Average indirect effect of each head over tasks, in nats, (n_sites,)."""
+    def _effects(
+        self, means: Tensor, tasks: Sequence[str], rows: Mapping[str, list[int]], n_trials: int, n_heads: int
+    ) -> Tensor:
+        """Average indirect effect of each head over tasks, in nats, (n_sites,); nan where it was ruled out."""
         asked = {task: [self.queries[n] for n in rows[task] if self.queries[n].uninformed][:n_trials] for task in tasks}
         if not any(asked.values()):
             raise InputError(
                 f"none of {', '.join(tasks)} has prompts without what tells the task, so no head can be chosen; give "
                 "a task with a header of examples"
             )
-        found = []
+        tried = list(range(len(self.sites)))
+        if len(tried) > SCREENED * n_heads:
+            rough = self._averaged(first_order_effects, asked, means, tasks, tried)
+            tried = rough.argsort(descending=True)[: SCREENED * n_heads].tolist()
+        effects = torch.full((len(self.sites),), torch.nan)
+        effects[tried] = self._averaged(indirect_effects, asked, means, tasks, tried)
+        return effects
+
+    def _averaged(
+        self,
+        effect: Effect,
+        asked: Mapping[str, Sequence[Query]],
+        means: Tensor,
+        tasks: Sequence[str],
+        tried: list[int],
+    ) -> Tensor:
+        """Mean over tasks of the mean over their queries, in nats, (n_tried,)."""
+        sites, found = [self.sites[n] for n in tried], []
         with Progress(sum(map(len, asked.values())), "choosing heads", enabled=self.progress) as bar:
             for task, queries in asked.items():
                 effects = []
                 for query in queries:
-                    effects.append(indirect_effects(self.model, query, self.sites, means[tasks.index(task)]))
+                    effects.append(effect(self.model, query, sites, means[tasks.index(task)][tried]))
                     bar.advance(1)
                 found += [torch.stack(effects).mean(0)] if effects else []
         return torch.stack(found).mean(0)

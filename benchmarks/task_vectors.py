@@ -21,8 +21,8 @@ from ellora_trust.report import Table
 # Name: model, tasks, prompts to fit on, held-out prompts, trials of heads; each a task.
 PARTS = {
     "testbed": ("testbed", "testbed", 24, 12, 4),
-    "demonstrations": ("smollm2", "demonstrations", 16, 10, 2),
-    "built-in": ("smollm2", ("aliasing", "pointers", "races", "synthesis"), 8, 8, 1),
+    "demonstrations": ("smollm2", "demonstrations", 8, 6, 1),
+    "built-in": ("smollm2", ("aliasing", "pointers", "races", "synthesis"), 6, 6, 1),
 }
 
 

@@ -15,7 +15,7 @@ from attribution.queries import Drawn, Query, Source, source_of
 from attribution.queries_testbed import neutral
 from attribution.task_adding import adding
 from attribution.task_checks import OURS, OWN, RANDOM, causal_check, identification
-from attribution.task_heads import head_outputs, head_sites, indirect_effects
+from attribution.task_heads import first_order_effects, head_outputs, head_sites, indirect_effects
 from attribution.task_readout import Readout, bag_of_words, nearest_mean
 from attribution.task_vectors import TaskVectors
 from attribution.task_views import plot_done, plot_heads
@@ -66,6 +66,23 @@ def test_an_indirect_effect_is_what_an_edit_by_hand_gives(family):
         with edit(model, {sites[number]: put}):
             by_hand = log_p(model, PROMPT, ANSWER)
         assert found[number] == pytest.approx(by_hand - log_p(model, PROMPT, ANSWER), abs=2e-4)
+
+
+def test_first_order_effects_are_exact_where_the_step_is_small(tiny):
+    sites = head_sites(tiny)
+    query = Query("t", PROMPT, ANSWER, "g", uninformed=PROMPT)
+    outputs = head_outputs(tiny, [PROMPT], sites)[0]
+    means = outputs + 1e-3 * torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    exact, rough = (effects(tiny, query, sites, means) for effects in (indirect_effects, first_order_effects))
+    assert rough.abs().max() > 1e-5
+    torch.testing.assert_close(rough, exact, atol=1e-5, rtol=0.05)
+
+
+def test_heads_that_the_first_order_rules_out_have_no_exact_effect(tiny):
+    vectors = task_vectors(tiny, TwoTasks(), n_fit=4, n_trials=1, n_heads=1)
+    assert int(vectors.effects.isnan().sum()) == len(head_sites(tiny)) - 4
+    layer, head = (int(part) for part in vectors.heads[0].split(".")[1:])
+    assert vectors.effects[layer, head] == vectors.effects[~vectors.effects.isnan()].max()
 
 
 def test_effects_do_not_depend_on_how_many_heads_share_a_forward(tiny, monkeypatch):
