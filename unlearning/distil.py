@@ -2,7 +2,7 @@
 
     found = distil(loop, weights, where, state, recompute=False, progress=False)
 
-What lay in the weights and is no longer said is not taught.
+What lay in the weights and is no longer said is not taught. Nor is what the retain set does not show: give it much.
 
 Source: Lee et al. 2025, arXiv:2506.06278 (UNDO). Departures: a given number of steps instead of stopping at 95 % of the
     teacher's retain performance, and on the forget side the teacher's own answers instead of the forget corpus.

@@ -77,12 +77,7 @@ def unlearn(
         EnvironmentProblem: The folder cannot be written, or a package is missing.
     """
     chosen, budget = _checked(forget, retain, objective), budget or Budget()
-    place = Where.parse(where, model) if isinstance(where, str) else where
-    if place.chosen_by is not None:
-        raise InputError(
-            f"{place.chosen_by} was chosen by interpretation, so its edit needs a control at a random place; use "
-            f"unlearning.control.beside_control, or name the sites themselves: {place.text}"
-        )
+    place = _place(where, model)
     mode = Robust.of(robust, place, model)
     identity = {
         "model": model.fingerprint,
@@ -155,6 +150,16 @@ def _checked(forget: Sequence[Item], retain: Sequence[Item], name: str) -> Objec
     if chosen.retain != "none" and not retain:
         raise InputError(f"objective {name!r} keeps a retain set, but none was given; give --retain, or use ga or prod")
     return chosen
+
+
+def _place(where: str | Where, model: CodeModel) -> Where:
+    place = Where.parse(where, model) if isinstance(where, str) else where
+    if place.chosen_by is not None:
+        raise InputError(
+            f"{place.chosen_by} was chosen by interpretation, so its edit needs a control at a random place; use "
+            f"unlearning.control.beside_control, or name the sites themselves: {place.text}"
+        )
+    return place
 
 
 def _finished(folder: Path, identity: dict[str, Any]) -> Edit | None:

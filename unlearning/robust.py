@@ -39,7 +39,7 @@ class Robust:
     """Norm of the step of `sam` to the worst weights nearby."""
     bits: int = 4
     """Of the rounding of `quantised`, 2 to 8."""
-    alpha: float = 0.3
+    alpha: float = 0.1
     """Of `distil`: share of the weights that is lost, [0, 1]."""
     beta: float = 0.1
     """Of `distil`: size of the noise that takes its place, as a share of a fresh initialisation, [0, 1]."""
