@@ -51,7 +51,7 @@ def run_battery(comparer: Comparer, candidate: Candidate, before: State, after: 
             base = attacks.ATTACKS[name].tried(trial, comparer.model, before.identity)
             with candidate.entered(comparer.model) as model:
                 attacked = attacks.ATTACKS[name].tried(trial, model, after.identity)
-            kept = ~np.isnan(attacked).any(0)
+            kept = np.asarray(~np.isnan(attacked).any(0))
             told = _of(trial, kept)
             if len({one.group for one in told.question.examples}) > 1:
                 rows = base[:, kept], unattacked[kept], attacked[:, kept]

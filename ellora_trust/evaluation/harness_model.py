@@ -128,11 +128,12 @@ class HarnessModel(TemplateLM):
             InputError: A setting of sampling that this library has not.
         """
         groups: dict[Decoding, list[int]] = {}
-        for number, one in enumerate(requests):
-            groups.setdefault(_decoding(one.args[1]), []).append(number)
+        asked: list[tuple[Any, ...]] = [one.args for one in requests]
+        for number, (_, settings) in enumerate(asked):
+            groups.setdefault(_decoding(settings), []).append(number)
         found: dict[int, str] = {}
         for decoding, numbers in groups.items():
-            texts = [self._fitting(requests[i].args[0], decoding.max_new_tokens) for i in numbers]
+            texts = [self._fitting(asked[i][0], decoding.max_new_tokens) for i in numbers]
             found.update(zip(numbers, self._generate(texts, decoding), strict=True))
         return [found[i] for i in range(len(requests))]
 

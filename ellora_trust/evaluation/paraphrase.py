@@ -66,7 +66,9 @@ def paraphrased(example: Example, *, task: str, seed: int = 0) -> Example | None
     comment = rng.choice(_COMMENTS)
     if not (example.prefix or example.suffix):
         changed = changed_code(example.prompt, rng)
-        return changed and replace(example, id=f"{example.id}+paraphrase", prompt=f"{comment}\n{changed}")
+        if changed is None:
+            return None
+        return replace(example, id=f"{example.id}+paraphrase", prompt=f"{comment}\n{changed}")
     if task != "types" or example.meta.get("language") != "python":
         return None
     from ellora_trust.tasks.types.questions import plain_prompt

@@ -80,8 +80,9 @@ def not_worse(turned: Turned, margin: float) -> float:
     """
     if margin >= 1:
         return _OUTSIDE
-    n, turned_share = turned.n, _share(turned.fixed + turned.broken, turned.n)
-    churn = np.unique(np.linspace(*np.maximum(turned_share, margin), _GRID))
+    n = turned.n
+    low, high = _share(turned.fixed + turned.broken, n)
+    churn = np.unique(np.linspace(max(low, margin), max(high, margin), _GRID))
     counts = np.arange(int(binom.ppf(1 - _TAIL, n, churn[-1])) + 1)
     needed = _least_fixed(counts, n, margin, float(score(turned.fixed, turned.broken, n, margin)))
     reached = binom.sf(needed[None] - 1, counts[None], np.maximum((churn - margin) / (2 * churn), 0.0)[:, None])
