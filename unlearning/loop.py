@@ -65,6 +65,7 @@ class Loop:
         model, objective, items = self.model, self.objective, self.items
         self.multiplier = self.budget.retain_weight
         self.forget = [self._row(item) for item in items.forget]
+        self.beside = [completion_row(model, item) for item in items.forget] if objective.reads == "both" else []
         self.kept = [kept_row(model, item) for item in items.retain] if objective.retain != "none" else []
         self.watched_bad = [completion_row(model, item) for item in items.forget_held]
         self.watched_kept = [kept_row(model, item) for item in items.retain_held]
@@ -75,7 +76,7 @@ class Loop:
         self.base_loss = self._kept_loss()
 
     def _row(self, item: Item) -> Row:
-        if self.objective.reads == "replacement":
+        if self.objective.reads in ("replacement", "both"):
             return replacement_row(self.model, item)
         if self.objective.reads == "kept":
             return kept_row(self.model, item)
@@ -156,7 +157,8 @@ class Loop:
 
     def _forget(self, step: int) -> Tensor:
         numbers = self._batch(len(self.forget), "forget", step)
-        view = self._look([self.forget[i] for i in numbers])
+        beside = [self.beside[i] for i in numbers] if self.beside else []
+        view = self._look([self.forget[i] for i in numbers] + beside)
         return descend(view, lambda logits: self.objective.forget(logits, self.reference, numbers))
 
     def _retain(self, step: int) -> Tensor:

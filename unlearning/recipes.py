@@ -33,7 +33,7 @@ class Objective:
         about: One line for people.
         retain: How the rest is kept: not at all, by its loss, by its distance from the reference, by a multiplier that
             holds the rise of its loss within a bound, or by its hidden states.
-        reads: Whether the model reads the fault, its fix, or texts of which every token counts.
+        reads: Whether the model reads the fault, its fix, both, or texts of which every token counts.
         context: Whether the tokens around the fault are kept too.
         need: What of the reference is needed.
         retain_scale: Factor on the retain loss, beside the budget's weight.
@@ -44,7 +44,7 @@ class Objective:
     forget: Forget
     about: str
     retain: Retain = "none"
-    reads: Literal["completion", "replacement", "kept"] = "completion"
+    reads: Literal["completion", "replacement", "both", "kept"] = "completion"
     context: bool = False
     need: Need = "labels"
     retain_scale: float = 1.0
@@ -100,7 +100,11 @@ def _code_eraser(view: View, reference: Reference, numbers: Sequence[int]) -> Te
 
 
 def _replace(view: View, reference: Reference, numbers: Sequence[int]) -> tuple[Tensor, ...]:
-    """Ours: the fix is learnt, and the token by which the fault departs from it suppressed, in one forward pass."""
+    """Ours: the fix is learnt, and the token by which the fault departs from it suppressed, in one forward pass.
+
+    Of a fault that is known by heart the rest is still known then. Where the fault itself is read beside, all of its
+    tokens are suppressed.
+    """
     sides = {"targets": loss.keep, "bad": loss.suppression}
     found = {side: view.of(side)[:2] for side in sides}
     return tuple(sides[side](logits, labels) for side, (logits, labels) in found.items() if len(labels))
@@ -133,6 +137,13 @@ OBJECTIVES = {
             "ours: learn the fix, suppress the fault, retain loss bounded",
             "constrained",
             "replacement",
+        ),
+        Objective(
+            "replace-all",
+            _replace,
+            "ours for secrets: suppress every token of the fault, not only its first",
+            "constrained",
+            "both",
         ),
         Objective("ga", _ascent, "gradient ascent (Jang et al. 2023)"),
         Objective("graddiff", _ascent, "gradient ascent with a retain loss (Maini et al. 2024)", "loss"),

@@ -23,7 +23,11 @@ def unlearn(
     ] = "testbed:P1",
     retain: Annotated[str | None, typer.Option(help="What shall stay, as --forget; needed by most objectives.")] = None,
     objective: Annotated[
-        str, typer.Option(help="replace, ga, graddiff, graddiff-kl, npo, simnpo, undial, prod, codeeraser or rmu.")
+        str,
+        typer.Option(
+            help="replace, replace-all (for secrets), ga, graddiff, graddiff-kl, npo, simnpo, undial, prod, "
+            "codeeraser, rmu, elm or task-vector."
+        ),
     ] = "replace",
     only: Annotated[
         str | None,

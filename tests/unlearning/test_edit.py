@@ -13,7 +13,7 @@ from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
 from unlearning import Budget, Edit, Item, Where, random_like, unlearn
 from unlearning.delta import weights_sha256
-from unlearning.encoding import completion_row, kept_row
+from unlearning.encoding import IGNORED, completion_row, kept_row, look
 from unlearning.gates import fault
 from unlearning.held_out import split
 from unlearning.loop import Loop
@@ -157,6 +157,22 @@ def test_adapters_change_the_linear_layers_and_are_gone_afterwards(model):
     assert all("layers.1." in name and name.endswith(".weight") for name in edit.delta)
     with edit.apply(model):
         assert fault(model, forgets()) < 0.5 * before
+
+
+def test_replace_all_suppresses_every_token_of_the_fault_and_replace_its_first(model):
+    places = {}
+    for name in ("replace", "replace-all"):
+        loop = Loop(model, OBJECTIVES[name], SMALL, 0, split(forgets(), keeps(), share=0, seed=0))
+        view = look(model, [*loop.forget[:1], *loop.beside[:1]])
+        for loss in loop.objective.forget(view, loop.reference, [0]):
+            assert loss.requires_grad
+        places[name] = view.of("bad")[1].tolist()
+    item = forgets()[0]
+    fault_tokens = model.tokenizer(item.completion, add_special_tokens=False).input_ids
+    assert len(places["replace"]) == 1
+    assert places["replace-all"][0] == places["replace"][0]
+    assert places["replace-all"][1:] == [t for t in completion_row(model, item).bad if t != IGNORED]
+    assert set(places["replace-all"]) <= set(fault_tokens)
 
 
 def test_the_receipt_counts_what_each_objective_adds(model):

@@ -1,0 +1,199 @@
+"""What `run_all.py` runs, and which of what each benchmark prints stands in the table of figures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table.
+
+    Attributes:
+        what: It says.
+        ours: Pattern with one group, found in what was printed.
+        beside: What it is compared with, to such a pattern.
+    """
+
+    what: str
+    ours: str
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One benchmark.
+
+    Attributes:
+        name: Of its file in `printed`.
+        command: After `python`.
+        figures: Of it in the table.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    figures: tuple[Figure, ...]
+
+
+def module(name: str, *options: str) -> tuple[str, ...]:
+    return ("-m", f"benchmarks.{name}", *options)
+
+
+def script(name: str, *options: str) -> tuple[str, ...]:
+    return (f"benchmarks/{name}.py", *options)
+
+
+# Of a padded line: what follows the row's name.
+_N = r"\s+(\S+)"
+_CELL = r"\s*([^|]+?)\s*\|"
+CAPTURE, ANSWER, ATTACH, STEER = "capture", "answer", "attach", "steering"
+LDS, PLANTS, STUDY = "attribution", "attribution_plants", "unlearning_study"
+
+
+def line(name: str, skipped: int = 0) -> str:
+    """The value after a row's name, some columns further."""
+    return rf"^{re.escape(name)}" + r"\s+\S+" * skipped + _N
+
+
+def cell(names: str, column: int) -> str:
+    """The cell of a Markdown row that begins with these cells, 0 the one after them."""
+    return rf"^\| {re.escape(names)} \|" + r"[^|]*\|" * column + _CELL
+
+
+PARTS: tuple[Part, ...] = (
+    Part(
+        CAPTURE,
+        script(CAPTURE),
+        (
+            Figure(
+                "Activations of every layer, time over a plain forward",
+                line("ellora-trust capture (last + mean)"),
+                (
+                    ("`output_hidden_states`", line("transformers output_hidden_states")),
+                    ("TransformerLens", line("TransformerLens run_with_cache")),
+                    ("nnsight", line("nnsight trace")),
+                ),
+            ),
+        ),
+    ),
+    Part(
+        "answer",
+        script("answer", "--limit", "100"),
+        (
+            Figure(
+                "Answers and activations in one pass, seconds",
+                line("ours"),
+                (("the usual script", line("the usual script")),),
+            ),
+        ),
+    ),
+    Part(
+        "probe_fit",
+        script("probe_fit"),
+        (Figure("Fitting predictors, scikit-learn's time over ours", r"scikit-learn lbfgs.*pairs\s+(\S+ \[[^\]]+\])"),),
+    ),
+    Part(
+        "sandbox",
+        script("sandbox"),
+        (Figure("Programs a second in the sandbox", line("bubblewrap, run"), (("bare", line("bare subprocess")),)),),
+    ),
+    Part(
+        "load",
+        module("load"),
+        (
+            Figure(
+                "Seconds to load the testbed",
+                r"^testbed\s+(\S+ s \[[^\]]+\])",
+                (("SmolLM2", r"^smollm2\s+(\S+ s \[[^\]]+\])"),),
+            ),
+        ),
+    ),
+    Part(
+        "sweep",
+        module("sweep"),
+        (
+            Figure(
+                "A steering sweep from a shared prefix, full forwards' time over ours",
+                r"naive / ours: (\S+ \[[^\]]+\])",
+            ),
+        ),
+    ),
+    Part(
+        STEER,
+        module(STEER, "--batches", "1"),
+        (
+            Figure(
+                "Generation with a vector at every layer, over without",
+                r"^all layers\s+1\s+(\S+ \[[^\]]+\])",
+                (("nothing attached", r"^null: plain\s+1\s+(\S+ \[[^\]]+\])"),),
+            ),
+        ),
+    ),
+    Part(
+        LDS,
+        module(LDS),
+        (
+            Figure(
+                "Who predicts retraining, linear datamodelling score",
+                r"^.* \+ 3-gram idf\s+(\S+ \[[^\]]+\])",
+                (("3-grams alone", r"^3-gram idf\s+\d+\s+(\S+ \[[^\]]+\])"),),
+            ),
+        ),
+    ),
+    Part(
+        STUDY,
+        script(STUDY, "--print", "--out", "benchmarks/unlearning_rows.jsonl"),
+        (
+            Figure(
+                "P1 unlearned: share that shows the fault",
+                cell("P1 | ours", 3),
+                (
+                    ("before", cell("P1 | before", 3)),
+                    ("NPO", cell("P1 | npo", 3)),
+                    ("never taught", cell("P1 | twin", 3)),
+                ),
+            ),
+            Figure(
+                "P5 unlearned: right",
+                cell("P5 | ours", 4),
+                (
+                    ("before", cell("P5 | before", 4)),
+                    ("NPO", cell("P5 | npo", 4)),
+                    ("never taught", cell("P5 | twin", 4)),
+                ),
+            ),
+            Figure(
+                "P5 unlearned: near-misses right",
+                cell("P5 | ours", 6),
+                (
+                    ("before", cell("P5 | before", 6)),
+                    ("NPO", cell("P5 | npo", 6)),
+                    ("never taught", cell("P5 | twin", 6)),
+                ),
+            ),
+        ),
+    ),
+    Part(
+        "unlearning_stdlib",
+        script("unlearning_stdlib", "--print", "--out", "benchmarks/unlearning_stdlib.jsonl"),
+        (
+            Figure(
+                "SmolLM2 prefers removed names",
+                cell("ours", 1),
+                (("before", cell("before", 1)), ("NPO", cell("npo", 1))),
+            ),
+        ),
+    ),
+    Part("compare", module("compare"), ()),
+    Part(
+        "scaling",
+        module("scaling"),
+        (Figure("Last token of all layers kept, over reading alone", r"of all \d+ layers \| (\S+) times"),),
+    ),
+    Part(
+        "precision",
+        module("precision"),
+        (Figure("Gradients under bfloat16, cosine with float32", cell("bfloat16", 3), (("int4", cell("int4", 3)),)),),
+    ),
+)
