@@ -1,8 +1,8 @@
-"""Vectors added from the end of prompts on, and the layer and strength at which they do most for the answers.
+"""Vectors added from the end of prompts on, and the layer and strength at which they make most tasks done.
 
 with adding(model, "resid.1", vectors):       # one for all prompts of a call, (1, d_model), or one for each
     model.generate(prompts)
-site, strength = best_place(model, queries, vectors, bar=bar)
+site, strength = best_place(model, source, queries, vectors, bar=bar)
 
 The authors add a vector at the last token of each forward (`intervention_utils.py`), so in generation also at every
 token that is written; so is it here, in scoring too. At the prompt's end alone it decides one token, and a function's
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.queries import Query
+from attribution.queries import Query, Source
 from ellora_trust.hooks import edit
 from ellora_trust.layout import Layout
 from ellora_trust.progress import Progress
@@ -58,22 +58,27 @@ def adding(model: CodeModel, site: str, vectors: Tensor) -> Iterator[None]:
         yield
 
 
-def best_place(model: CodeModel, queries: Sequence[Query], vectors: Tensor, *, bar: Progress) -> tuple[str, float]:
-    """Return the layer and strength at which the answers after neutral prompts become likeliest.
+def best_place(
+    model: CodeModel, source: Source, queries: Sequence[Query], vectors: Tensor, *, bar: Progress
+) -> tuple[str, float]:
+    """Return the layer and strength at which most neutral prompts are done, of equals where the answers are likeliest.
 
     Args:
         model: The model.
+        source: Decides what is done.
         queries: With neutral prompts; those that the vectors were fitted on.
         vectors: One for each, (n, d_model).
         bar: Is moved on by one a place.
     """
     prompts, answers = [query.neutral for query in queries], [query.answer for query in queries]
-    found: dict[tuple[str, float], float] = {}
+    found: dict[tuple[str, float], tuple[int, float]] = {}
     for layer in layers(model.arch.n_layers):
         for strength in STRENGTHS:
             with adding(model, f"resid.{layer}", strength * vectors):
-                scores = model.score(prompts, answers)
-            found[f"resid.{layer}", strength] = float(np.mean([score.sum for score in scores]))
+                likely = float(np.mean([score.sum for score in model.score(prompts, answers)]))
+                said = model.generate(prompts, max_new_tokens=source.max_new_tokens, stop=source.stop)
+            n_done = sum(source.done(queries, [one.text for one in said]))
+            found[f"resid.{layer}", strength] = (n_done, likely)
             bar.advance(1)
     return max(found, key=lambda place: found[place])
 

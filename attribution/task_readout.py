@@ -70,7 +70,7 @@ def nearest_mean(means: Tensor, tasks: Sequence[str], features: Tensor) -> list[
     """
     centre = means.mean(0)
     sides = [torch.nn.functional.normalize(rows - centre, dim=-1) for rows in (features, means)]
-    return [tasks[row] for row in (sides[0] @ sides[1].T).argmax(-1).tolist()]
+    return [str(tasks[row]) for row in (sides[0] @ sides[1].T).argmax(-1).tolist()]
 
 
 def bag_of_words(texts: Sequence[str], tasks: Sequence[str], groups: Sequence[str]) -> Any:

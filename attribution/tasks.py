@@ -167,7 +167,7 @@ class _Fit:
         queries, vectors = [self.queries[n] for n, _ in asked], summed[[number for _, number in asked]]
         total = len(layers(self.model.arch.n_layers)) * len(STRENGTHS)
         with Progress(total, "choosing a layer", enabled=self.progress) as bar:
-            return best_place(self.model, queries, vectors, bar=bar)
+            return best_place(self.model, self.source, queries, vectors, bar=bar)
 
     def _grid(self, effects: Tensor) -> Tensor:
         grid = torch.full((self.model.arch.n_layers, self.model.arch.n_heads), torch.nan)

@@ -83,10 +83,12 @@ class TasksFound:
             ours, words = accuracies[OURS], accuracies["bag of words"]
             said.append(f"{held}: the chosen heads tell the task in {ours.value:.0%}, {_beside(ours, words)}.")
         if self.done:
-            rates = {one.condition: f"{one.rate.value:.0%}" for one in self.done}
+            rates = {one.condition: one.rate for one in self.done}
+            more = rates[OWN].low > max(rates[NEUTRAL].high, rates[RANDOM].high)
             said.append(
-                f"With its vector a task is done after {rates[OWN]} of the neutral prompts, without after "
-                f"{rates[NEUTRAL]}, with a random vector as long after {rates[RANDOM]}."
+                f"With its vector a task is done after {rates[OWN].value:.0%} of the neutral prompts, without after "
+                f"{rates[NEUTRAL].value:.0%}, with a random vector as long after {rates[RANDOM].value:.0%}"
+                + ("." if more else ": not told apart.")
             )
         return said
 

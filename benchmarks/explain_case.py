@@ -103,7 +103,9 @@ def picture(report: Path, out: Path) -> None:
     with TemporaryDirectory() as profile:
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000"]
         where = [f"--user-data-dir={profile}", f"--window-size={width},{height}", f"--screenshot={out.resolve()}"]
-        subprocess.run([chromium, *flags, *where, report.resolve().as_uri()], check=True, timeout=300, text=True)
+        subprocess.run(
+            [chromium, *flags, *where, report.resolve().as_uri()], check=True, timeout=300, stderr=subprocess.DEVNULL
+        )
     print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
 
 

@@ -20,7 +20,7 @@ from ellora_trust.report import Table
 
 # Name: model, tasks, prompts to fit on, held-out prompts, trials of heads; each a task.
 PARTS = {
-    "testbed": ("testbed", "testbed", 24, 12, 4),
+    "testbed": ("testbed", "testbed", 24, 12, 8),
     "demonstrations": ("smollm2", "demonstrations", 8, 6, 1),
     "built-in": ("smollm2", ("aliasing", "pointers", "races", "synthesis"), 6, 6, 1),
 }

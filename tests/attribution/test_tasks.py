@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from tiny_models import make_model
@@ -217,9 +218,9 @@ def test_pictures_show_heads_and_rates(tiny):
     done = causal_check(tiny, vectors, TwoTasks(), drawn.held["others"])
     axes = plot_heads(vectors)
     assert axes.get_ylabel() == "layer"
-    matplotlib.pyplot.close("all")
+    plt.close("all")
     assert [label.get_text() for label in plot_done(done).get_yticklabels()] == [one.condition for one in done]
-    matplotlib.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.mark.parametrize(
