@@ -47,6 +47,11 @@ class Item:
     def __post_init__(self) -> None:
         if not self.prompt or not self.completion:
             raise InputError(f"item {self.id!r} has an empty prompt or completion; both need at least one character")
+        if self.replacement == "":
+            raise InputError(
+                f"item {self.id!r} has an empty replacement, which nothing can be learnt from; give what shall stand "
+                "there instead, such as the line that follows, or leave it out"
+            )
         if self.replacement is not None and self.replacement == self.completion:
             raise InputError(f"item {self.id!r} has its completion as its replacement; give the fix, or leave it out")
         n, first = len(self.prompt) + len(self.completion), len(self.prompt)

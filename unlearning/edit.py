@@ -85,7 +85,7 @@ def unlearn(
         "where": place.text,
         "robust": None if mode is None else asdict(mode),
         "budget": asdict(budget),
-        "stop_when": stop_when if stop_when is None or isinstance(stop_when, float) else "function",
+        "stop_when": "function" if callable(stop_when) else stop_when,
         "seed": seed,
         "data": {"forget": len(forget), "retain": len(retain), "sha256": data_hash(forget, retain)},
     }

@@ -109,10 +109,12 @@ def replacement_row(model: CodeModel, item: Item) -> Row:
     bad = [IGNORED] * len(fix)
     if item.fix_spans is not None:
         return _narrow_row(model, item, prompt, fault, fix)
-    fork = _fork(fault, fix)
-    if fork < min(len(fault), len(fix)):
+    targets, fork = list(fix), _fork(fault, fix)
+    if len(fix) == fork < len(fault):  # the fault goes on where the fix ends
+        targets, bad = [*targets, IGNORED], [*bad, IGNORED]
+    if fork < len(fault):
         bad[fork] = fault[fork]
-    return Row([*prompt, *fix], [len(prompt) + i for i in range(len(fix))], list(fix), bad)
+    return Row([*prompt, *fix], [len(prompt) + i for i in range(len(targets))], targets, bad)
 
 
 def _narrow_row(model: CodeModel, item: Item, prompt: list[int], fault: list[int], fix: list[int]) -> Row:

@@ -86,7 +86,9 @@ class ProgressState:
         for name, parameter in parameters.items():
             put(parameter, tensors[f"weight/{name}"])
             if f"step/{name}" in tensors:
-                optimizer.state[parameter] = {key: alike(parameter, tensors[f"{key}/{name}"]) for key in _MOMENTS}
+                found = {key: alike(parameter, tensors[f"{key}/{name}"]) for key in _MOMENTS}
+                # They were read into the host's memory; a fused step wants them where the weights are.
+                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in found.items()}
             else:
                 optimizer.state.pop(parameter, None)
         return [Check(**check) for check in state["history"]]

@@ -63,6 +63,10 @@ def test_items_are_read_from_json_lines(tmp_path):
         ("[1", "is no item"),
         ('{"prompt": "a", "completion": ""}', "both need at least one character"),
         ('{"prompt": "a", "completion": "b", "replacement": "b"}', "give the fix, or leave it out"),
+        (
+            '{"prompt": "a", "completion": "b", "replacement": ""}',
+            "has an empty replacement, which nothing can be learnt",
+        ),
         ("", "holds no item"),
     ],
 )

@@ -17,6 +17,7 @@ from unlearning.encoding import IGNORED, completion_row, kept_row, look
 from unlearning.gates import fault
 from unlearning.held_out import split
 from unlearning.loop import Loop
+from unlearning.progress_state import Check, ProgressState
 from unlearning.recipes import OBJECTIVES
 from unlearning.reference import Reference
 from unlearning.representation import look_hidden, misdirection, random_direction, stay
@@ -78,6 +79,26 @@ def test_a_stopped_edit_goes_on_to_the_bits_of_an_uninterrupted_one(model, tmp_p
     assert all(torch.equal(whole.delta[name], resumed.delta[name]) for name in whole.delta)
     assert [c["forget"] for c in whole.history] == [c["forget"] for c in resumed.history]
     assert not (tmp_path / "edit.progress").exists()
+
+
+def test_moments_are_restored_to_where_the_weights_are(tmp_path):
+    state, weight = ProgressState(tmp_path, {}), torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    weight.sum().backward()
+    optimizer.step()
+    state.save({"w": weight}, optimizer, [Check(1, 0.5, 0.0, 1.0)])
+    # The nearest to a second device that every machine has: it keeps shapes and no values.
+    elsewhere = torch.nn.Parameter(torch.ones(2, 3, device="meta"))
+    fresh = torch.optim.AdamW([elsewhere])
+    assert state.restore({"w": elsewhere}, fresh) == [Check(1, 0.5, 0.0, 1.0)]
+    assert {one.device.type for one in fresh.state[elsewhere].values()} == {"meta"}
+
+
+def test_whole_limits_of_the_fault_are_told_apart(model, tmp_path):
+    how = {"forget": forgets(), "retain": keeps(), "budget": SMALL, "out": tmp_path / "edit", "measure_cost": False}
+    assert unlearn(model, **how, stop_when=1).config["stop_when"] == 1
+    with pytest.raises(InputError, match="another stop_when; use another --out"):
+        unlearn(model, **how, stop_when=0)
 
 
 def test_a_finished_folder_is_read_and_another_edit_refused(model, tmp_path):

@@ -58,6 +58,18 @@ def test_a_fault_that_leaves_something_out_counts_where_it_is_missing(tiny):
     assert row.bad[0] == row.ids[row.places[0]]
 
 
+def test_a_fault_that_adds_something_is_suppressed_where_the_fix_ends(tiny):
+    row = replacement_row(tiny, Item("i", "g", PROMPT, "    return a + q", "    return a"))
+    fix = tiny.tokenizer("    return a", add_special_tokens=False).input_ids
+    assert row.targets == [*fix, IGNORED]
+    assert [(n, text) for n, text in enumerate(spell(tiny, [max(bad, 0) for bad in row.bad])) if row.bad[n] >= 0] == [
+        (len(fix), " +")
+    ]
+    with torch.no_grad():
+        expected = tiny.hf(input_ids=torch.tensor([row.ids])).logits[0, -1].float()
+    assert torch.allclose(look(tiny, [row]).of("bad")[0][0], expected, atol=2e-4)
+
+
 def test_without_spans_the_whole_completion_counts_and_never_the_prompt(tiny):
     row = completion_row(tiny, Item("i", "g", PROMPT, ITEM.completion))
     assert row.places[0] == len(tiny.tokenizer(PROMPT).input_ids)
