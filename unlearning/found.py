@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ellora_trust.errors import InputError
@@ -61,6 +62,12 @@ def renamed(answer: str, foil: str) -> dict[str, str]:
     names = dict(found)
     # A name that has become two is no rename, nor is one that something else had before.
     return names if all(names[a] == b for a, b in found) and not set(names) & set(names.values()) else {}
+
+
+def carries(text: str, names: Iterable[str]) -> bool:
+    """Return whether a document holds one of some names after its first line, so that a fix is carried over to it."""
+    item, wanted = _item("", "", text), set(names)
+    return item is not None and any(name in wanted for name in _NAME.findall(item.completion))
 
 
 def _item(document: str, group: str, text: str) -> Item | None:

@@ -110,10 +110,7 @@ def plan_edit(library: Library, asked: Asked, *, seed: int = 0) -> EditPlan:
         seed: Of what is kept.
     """
     chosen = documents_to_forget(asked)
-    forget: dict[str, Any] = {
-        "hits": [{"document": asked.hits[n].document, "cluster": asked.hits[n].cluster} for n in chosen],
-        "texts": [asked.texts[n] for n in chosen],
-    }
+    forget = _targets(asked, chosen)
     drawn = _drawn(library, {hit.document for hit in asked.hits}, seed)
     wanted = max(KEPT * len(chosen), LEAST_KEPT)
     plant = _plant(library, [asked.hits[n].document for n in chosen])
@@ -121,7 +118,7 @@ def plan_edit(library: Library, asked: Asked, *, seed: int = 0) -> EditPlan:
         fix = f"They carry {plant}, of which the testbed knows every right form"
         kept = "near-misses, where the same form is right, and families without a fault"
         return EditPlan(forget, _listed(drawn[:wanted]), fix, f"testbed:{plant}", kept)
-    names = _names(asked, forget["texts"])
+    names, mended = _names(asked, chosen)
     if names:
         told = ", ".join(f"{new!r} for {old!r}" for old, new in names.items())
         without = [one for one in drawn if not any(name in one.text for name in names)]
@@ -129,10 +126,15 @@ def plan_edit(library: Library, asked: Asked, *, seed: int = 0) -> EditPlan:
         rest = [one for one in without if one not in alike]
         kept = "documents without these names, half of them the most like the prompt"
         # With answer and foil in it, the file tells `unlearn` which names are mended.
-        forget |= {"answer": asked.answer, "foil": asked.foil}
+        forget = {**_targets(asked, mended), "answer": asked.answer, "foil": asked.foil}
         fix = f"The foil has {told}, which mends the documents too"
         return EditPlan(forget, _listed([*alike, *rest][:wanted]), fix, "", kept)
     return EditPlan(forget, _listed(drawn[:wanted]), kept="a random draw, as nobody has said what must not change")
+
+
+def _targets(asked: Asked, numbers: Sequence[int]) -> dict[str, Any]:
+    hits = [{"document": asked.hits[n].document, "cluster": asked.hits[n].cluster} for n in numbers]
+    return {"hits": hits, "texts": [asked.texts[n] for n in numbers]}
 
 
 def _drawn(library: Library, found: set[str], seed: int) -> list[Source]:
@@ -159,12 +161,13 @@ def _plant(library: Library, chosen: Sequence[str]) -> str:
     return plant if 2 * n >= len(chosen) else ""
 
 
-def _names(asked: Asked, texts: Sequence[str]) -> dict[str, str]:
-    """Names that the foil has otherwise and that a document to forget holds."""
-    from unlearning.found import renamed
+def _names(asked: Asked, chosen: Sequence[int]) -> tuple[dict[str, str], list[int]]:
+    """Names that the foil has otherwise, and the documents to forget that hold one; neither where none does."""
+    from unlearning.found import carries, renamed
 
     names = renamed(asked.answer, asked.foil or "")
-    return names if any(name in text for name in names for text in texts) else {}
+    mended = [n for n in chosen if carries(asked.texts[n], names)]
+    return (names, mended) if mended else ({}, [])
 
 
 def _most_alike(prompt: str, documents: Sequence[Source], n: int) -> list[Source]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +82,16 @@ def test_a_foil_of_other_names_mends_the_documents_and_what_stays_does_not_hold_
     assert forget
     assert all(item.replacement == item.completion.replace("push", "append") for item in forget)
     assert not any("push" in item.completion for item in read_retain(tmp_path / "retain.json"))
+
+
+def test_a_document_without_the_foils_names_is_not_said_to_be_forgotten():
+    given = asked(asked().answer.replace("push", "append"))
+    pushes = "def pushing(xs):\n    return pushed(xs)\n"  # the name only within others
+    found = plan_edit(shelf(), replace(given, texts=[PUSHED[0], pushes, *given.texts[2:]]))  # pyright: ignore[reportArgumentType]
+    assert [one["document"] for one in found.forget["hits"]] == ["bad/0"]
+    assert "forget 1 document: bad/0." in found.sentence
+    alone = plan_edit(shelf(), replace(given, texts=[pushes, pushes, *given.texts[2:]]))  # pyright: ignore[reportArgumentType]
+    assert alone.objective == "npo"
 
 
 def test_a_foil_of_another_shape_mends_no_document():
