@@ -72,6 +72,8 @@ def faulty(answers: Sequence[Answer]) -> np.ndarray:
 
 
 def _few_shot(trial: Trial, model: CodeModel, identity: str | None) -> np.ndarray:
+    if len(trial.others) < _SHOTS:
+        return np.full((1, len(trial.old)), np.nan)
     shown = "".join(f"{one.prompt}{one.completion.rstrip()}\n\n" for one in trial.others[:_SHOTS])
     plain = [replace(one, prefix="", suffix="") for one in trial.question.examples]
     return faulty(trial.ask(model, identity, plain, Asking(header=shown)))[None]
@@ -82,13 +84,17 @@ def _paraphrase(trial: Trial, model: CodeModel, identity: str | None) -> np.ndar
         return _redressed(trial, model, identity)
     asked = replace(trial.question.asked, kind="paraphrase")
     every = {one.group: one for one in asked.load().examples(limit=20 * len(trial.old), seed=trial.seed)}
-    same = [every.get(one.group, one) for one in trial.question.examples]
-    return faulty(trial.ask(model, identity, same, Asking()))[None]
+    return _other_form(trial, model, identity, [every.get(one.group) for one in trial.question.examples])
 
 
 def _redressed(trial: Trial, model: CodeModel, identity: str | None) -> np.ndarray:
     name = trial.question.task.name
     made = [paraphrased(one, task=name, seed=trial.seed) for one in trial.question.examples]
+    return _other_form(trial, model, identity, made)
+
+
+def _other_form(trial: Trial, model: CodeModel, identity: str | None, made: Sequence[Example | None]) -> np.ndarray:
+    """Ask the questions that there are in another form; nan for those that have none."""
     found = np.full((1, len(made)), np.nan)
     there = [i for i, one in enumerate(made) if one is not None]
     if there:
@@ -146,8 +152,8 @@ def _relearnt(which: str, *, rank: int | None = None) -> Tried:
             found = relearn(
                 model, lessons, steps=steps, learning_rate=speed, watch=lambda _: 0.0, rank=rank, seed=trial.seed
             )
-            what = [which, *([] if rank is None else [rank])]
-            state = identity and sha256([identity, *what, steps, [(one.prompt, one.completion) for one in lessons]])
+            what = [which, rank, steps, speed, trial.seed, [(one.prompt, one.completion) for one in lessons]]
+            state = identity and sha256([identity, *what])
             with found.change.apply(model):
                 rows.append(faulty(trial.ask(model, state, trial.question.examples, Asking())))
         return np.array(rows)

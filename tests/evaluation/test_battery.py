@@ -12,10 +12,12 @@ from tiny_models import make_model
 
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.attacks import Lesson, faulty
+from ellora_trust.evaluation.attacks import ATTACKS as attacks
+from ellora_trust.evaluation.attacks import Lesson, Trial, faulty
 from ellora_trust.evaluation.battery import run_battery
 from ellora_trust.evaluation.candidates import Candidate
 from ellora_trust.evaluation.comparing import Comparer
+from ellora_trust.evaluation.judging import Question
 from ellora_trust.evaluation.low_rank import adapters
 from ellora_trust.evaluation.robustness import relearn
 from ellora_trust.evaluation.suite import ATTACKS, Asked, Suite
@@ -81,6 +83,33 @@ def test_relearning_is_taught_other_groups_than_it_is_asked(tiny, echo, monkeypa
     asked = {one.prompt for one in Echo().examples(limit=40) if int(one.group.removeprefix("g")) % 2 == 0}
     assert taught[0]
     assert not taught[0] & asked
+
+
+def a_trial(echo_task: Echo, n_others: int, seed: int = 0) -> Trial:
+    examples = echo_task.examples(limit=4)
+    question = Question("target", Asked("echo"), echo_task, examples)
+    wrong = Answer(" 2", Outcome.WRONG, None, 0.5, ())
+    others = [Lesson(f"def g{n}(x):\n    return x +", " 2") for n in range(n_others)]
+    return Trial(question, [wrong] * 4, others, [], seed)
+
+
+@pytest.mark.parametrize(("n_others", "asked"), [(2, True), (1, False), (0, False)])
+def test_without_two_faulty_answers_to_show_there_is_no_few_shot_attack(tiny, n_others, asked):
+    found = attacks["few-shot"].tried(a_trial(Echo(), n_others), tiny, None)
+    assert found.shape == (1, 4)
+    assert bool(np.isnan(found).all()) is not asked
+
+
+def test_answers_of_a_relearnt_model_are_not_served_for_another_seed(tiny, monkeypatch):
+    states: list[set[str]] = []
+    for seed in (0, 0, 1):
+        states.append(set())
+        wrong = [Answer("", Outcome.WRONG, None, 0.5, ())] * 4
+        monkeypatch.setattr(Trial, "ask", lambda self, model, state, *rest: states[-1].add(state) or wrong)
+        attacks["relearn"].tried(a_trial(Echo(), 4, seed), tiny, "base")
+    assert len(states[0]) == 2  # of either number of steps
+    assert states[0] == states[1]
+    assert not states[0] & states[2]
 
 
 def test_paraphrases_are_asked_of_python_tasks_and_of_no_others(tiny, echo):
