@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from attribution.layers import Layer
 from attribution.losses import Counted, Target
 from ellora_trust.batching import plan_batches
+from ellora_trust.errors import InputError
 from ellora_trust.inference import State, run_chunk
 
 if TYPE_CHECKING:
@@ -162,7 +163,12 @@ def _tap(layer: Layer, visit: Visit, mask: Tensor, zero_padding: bool) -> Any:
         if padded and not layer.routed:
             a = a.masked_fill(mask[..., None] == 0, 0.0)
 
-        def arrived(gradient: Tensor) -> None:
+        def arrived(gradient: Tensor | None) -> None:
+            if gradient is None:
+                raise InputError(
+                    f"no gradient reaches {layer.name}: a later matrix has none to give, as bitsandbytes' 4-bit ones "
+                    "on a CPU; use a GPU, 8 bits, or floating-point weights"
+                )
             visit(layer, a, _shaped(gradient.float(), mask))
 
         output.register_hook(arrived)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.errors import InputError, one_of
+from ellora_trust.precision import packed_weights
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -71,7 +72,8 @@ def find_layers(model: CodeModel, parts: Sequence[str] = DEFAULT) -> list[Layer]
             gradient is the sum of what it gets as embedding and as head, and the two are kept apart.
 
     Raises:
-        InputError: An unknown part or none, or an embedding that does more than look up rows.
+        InputError: An unknown part or none, an embedding that does more than look up rows, or a quantised matrix whose
+            module is not a Linear.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
@@ -80,6 +82,7 @@ def find_layers(model: CodeModel, parts: Sequence[str] = DEFAULT) -> list[Layer]
     found = []
     for name, module in model.hf.named_modules():
         part: Part = "head" if module is model.arch.head else "embedding" if module is embedding else "body"
+        _known(name, module)
         shape = _shape(module, part) if part in parts else None
         if shape is not None:
             found.append(Layer(name, module, *shape, part))
@@ -90,6 +93,15 @@ def coverage(model: CodeModel, layers: Sequence[Layer]) -> float:
     """Return the share of the model's parameters that the layers hold, [0, 1]; a tied matrix counts once."""
     matrices: dict[int, Any] = {id(layer.module.weight): layer.module.weight for layer in layers}
     return sum(w.numel() for w in matrices.values()) / sum(p.numel() for p in model.hf.parameters())
+
+
+def _known(name: str, module: nn.Module) -> None:
+    """Refuse what would be left out silently: GPTQ, AWQ and others have modules of their own for quantised matrices."""
+    if packed_weights(module, recurse=False) and not isinstance(module, (nn.Linear, nn.Embedding)):
+        raise InputError(
+            f"{name} is a {type(module).__name__} with quantised weights, which attribution cannot see into; use the "
+            "checkpoint that it was made of, or one of bitsandbytes or torchao in 8 bits"
+        )
 
 
 def _shape(module: nn.Module, part: Part) -> tuple[int, int] | None:

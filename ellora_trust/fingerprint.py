@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -29,8 +30,19 @@ def of_weights(hf: PreTrainedModel) -> str:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(hf.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_values(hf, name, tensor).cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for part in _parts(_values(hf, name, tensor)):
+            digest.update(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that hold the bytes: the tensor itself, or what a quantised one is made of."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]  # of torch's subclasses
+    for name in names:
+        yield from _parts(getattr(tensor, name))
 
 
 def _values(hf: nn.Module, name: str, tensor: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ellora_trust.artifacts import DESCRIPTION, describe_model
 from ellora_trust.errors import InputError
+from ellora_trust.precision import need_float
 from unlearning.budget import Budget
 from unlearning.data import Item, data_hash
 from unlearning.delta import Edit, weights_sha256
@@ -73,9 +74,10 @@ def unlearn(
         progress: Show rate and time left.
 
     Raises:
-        InputError: No item, an unknown objective, place or mode, or a folder of another edit.
+        InputError: No item, an unknown objective, place or mode, quantised weights, or a folder of another edit.
         EnvironmentProblem: The folder cannot be written, or a package is missing.
     """
+    need_float(model, "unlearn")
     chosen, budget = _checked(forget, retain, objective), budget or Budget()
     place = _place(where, model)
     mode = Robust.of(robust, place, model)

@@ -21,6 +21,7 @@ import torch
 
 from ellora_trust.errors import InputError
 from ellora_trust.intervention import Intervention, Nothing, WeightChange
+from ellora_trust.precision import need_float
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -136,9 +137,10 @@ def _fixed(given: str, model: CodeModel) -> Intervention | None:
 
 
 def in_dtype(model: CodeModel, dtype: torch.dtype) -> CodeModel:
-    """Return a copy of a model in another precision."""
+    """Return a copy of a model in another precision. Raises InputError where its weights are quantised."""
     from ellora_trust.model import CodeModel
 
+    need_float(model, f"a copy in {str(dtype).removeprefix('torch.')}")
     hf: Any = copy.deepcopy(model.hf).to(dtype)  # pyright: ignore[reportArgumentType]
     return CodeModel(f"{model.name} in {str(dtype).removeprefix('torch.')}", hf, model.tokenizer)
 

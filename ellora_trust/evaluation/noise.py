@@ -20,6 +20,7 @@ from ellora_trust.evaluation.measures import prompts_of
 from ellora_trust.evaluation.results import Noise
 from ellora_trust.evaluation.text import Piece
 from ellora_trust.positions import Passage
+from ellora_trust.precision import packed_weights
 
 if TYPE_CHECKING:
     from ellora_trust.evaluation.comparing import Comparer, State
@@ -32,13 +33,17 @@ _ROWS = 8
 
 
 def noise_floor(comparer: Comparer, before: State) -> list[Noise]:
-    """Answer some items again: one row a batch, in another order, in bfloat16; read the text padded on the right."""
+    """Answer some items again: one row a batch, in another order, in bfloat16; read the text padded on the right.
+
+    Quantised weights cannot be had in bfloat16, so that variant is left out for them.
+    """
     model = comparer.model
     found = [
         *_answers(comparer, before, "one row a batch", model, Asking(token_budget=ONE_ROW)),
         *_answers(comparer, before, "another order", model, Asking(chunk=7), shuffled=True),
-        *_answers(comparer, before, "bfloat16", in_dtype(model, torch.bfloat16), None),
     ]
+    if not packed_weights(model.hf):
+        found += _answers(comparer, before, "bfloat16", in_dtype(model, torch.bfloat16), None)
     if before.reading is not None:
         found.append(_padding(model, comparer.pieces, before))
     return found

@@ -26,6 +26,7 @@ from ellora_trust.errors import InputError
 from ellora_trust.evaluation.low_rank import adapters
 from ellora_trust.intervention import WeightChange
 from ellora_trust.positions import Passage
+from ellora_trust.precision import need_float
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -54,8 +55,9 @@ def quantised(model: CodeModel, bits: int, *, group: int = _GROUP) -> WeightChan
         group: Weights of a row that share a scale, >= 1.
 
     Raises:
-        InputError: A setting out of range.
+        InputError: A setting out of range, or weights that are quantised already.
     """
+    need_float(model, f"rounding to {bits} bits")
     if not 2 <= bits <= 8 or group < 1:
         raise InputError(f"bits={bits}, group={group} are out of range; use bits 2..8 and a group of 1 or more")
     tied = {id(p) for module in model.hf.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
@@ -118,8 +120,10 @@ def relearn(
         seed: Of the order and of the adapters.
 
     Raises:
-        InputError: No item, or a setting out of range.
+        InputError: No item, a setting out of range, or quantised weights where all are to be trained.
     """
+    if rank is None:
+        need_float(model, "training all weights further")
     if not items or steps < 1 or batch_size < 1 or not learning_rate > 0:
         raise InputError(
             f"{len(items)} items, steps={steps}, batch_size={batch_size}, learning_rate={learning_rate}: give at least "

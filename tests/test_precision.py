@@ -1,0 +1,146 @@
+"""Quantised weights: what only reads works, what would write them is refused in one sentence."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import FAMILIES, make_model
+from torch import Tensor, nn
+
+from attribution.gradients import per_text_gradients
+from attribution.layers import find_layers
+from attribution.losses import whole
+from ellora_trust import capture
+from ellora_trust.errors import InputError
+from ellora_trust.evaluation.candidates import in_dtype
+from ellora_trust.evaluation.robustness import quantised, relearn
+from ellora_trust.model import CodeModel
+from ellora_trust.precision import need_float, packed_weights
+from unlearning import Item, unlearn
+
+TEXT = "def add(a, b):\n    return a + b\n"
+ITEM = Item("add", "add", "def add(a, b):", "\n    return a + b\n")
+
+
+class Rounded(nn.Module):
+    """A matrix in int8 with a scale a row, as a package that brings modules of its own keeps it."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, matrix: nn.Linear):
+        super().__init__()
+        scale = matrix.weight.detach().abs().amax(1, keepdim=True) / 127
+        self.register_buffer("weight", (matrix.weight.detach() / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.weight * self.scale).T
+
+
+def rounded(model: CodeModel) -> CodeModel:
+    """A copy with the MLPs' last matrices in int8."""
+    hf: Any = copy.deepcopy(model.hf)
+    for block in hf.model.layers:
+        block.mlp.down_proj = Rounded(block.mlp.down_proj)
+    return CodeModel("tiny-int8", hf, model.tokenizer)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_floating_point_model_is_taken_for_a_quantised_one(family: str, dtype: torch.dtype):
+    model = make_model(family, dtype=dtype)
+    assert packed_weights(model.hf) == []
+    need_float(model, "this test")
+
+
+def test_a_quantised_model_answers_is_scored_and_read(tiny: CodeModel):
+    model = rounded(tiny)
+    assert model.score(["x ="], [" 1"])[0].sum == pytest.approx(tiny.score(["x ="], [" 1"])[0].sum, abs=0.2)
+    assert len(model.generate(["x ="], max_new_tokens=3)[0].tokens) > 0
+    states = [torch.as_tensor(capture(one, [TEXT], "resid.1", "last")["resid.1", "last"]) for one in (tiny, model)]
+    assert torch.cosine_similarity(*states).item() > 0.99
+    assert model.fingerprint != tiny.fingerprint
+
+
+def test_unlearn_names_a_quantised_weight_and_what_to_do(tiny: CodeModel):
+    model = rounded(tiny)
+    with pytest.raises(
+        InputError,
+        match=r"unlearn needs floating-point weights, and 2 of tiny-int8 are quantised, "
+        r"model\.layers\.0\.mlp\.down_proj\.weight among them; use the checkpoint that it was made of, in float32",
+    ):
+        unlearn(model, forget=[ITEM], retain=[ITEM])
+
+
+def test_what_would_round_cast_or_train_quantised_weights_is_refused(tiny: CodeModel):
+    model = rounded(tiny)
+    with pytest.raises(InputError, match="rounding to 4 bits needs floating-point weights"):
+        quantised(model, 4)
+    with pytest.raises(InputError, match="a copy in bfloat16 needs floating-point weights"):
+        in_dtype(model, torch.bfloat16)
+    with pytest.raises(InputError, match="training all weights further needs floating-point weights"):
+        relearn(model, [ITEM], steps=1, learning_rate=1e-3, watch=lambda model: 0.0)
+
+
+def test_adapters_can_be_trained_beside_quantised_weights(tiny: CodeModel):
+    found = relearn(
+        rounded(tiny),
+        [ITEM],
+        steps=4,
+        learning_rate=1e-2,
+        rank=2,
+        watch=lambda m: m.score([ITEM.prompt], [" a"])[0].sum,
+    )
+    assert found.curve[-1] != found.curve[0]
+
+
+def test_attribution_does_not_leave_out_a_matrix_that_it_cannot_see_into(tiny: CodeModel):
+    with pytest.raises(InputError, match=r"model\.layers\.0\.mlp\.down_proj is a Rounded with quantised weights"):
+        find_layers(rounded(tiny))
+
+
+class Stops(torch.autograd.Function):
+    """The identity, without a gradient: as a kernel for answers alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        return None
+
+
+def test_a_kernel_without_a_gradient_is_named(tiny: CodeModel):
+    layers = find_layers(tiny)
+    handle = tiny.hf.get_submodule("model.norm").register_forward_hook(lambda module, args, out: Stops.apply(out))
+    try:
+        with pytest.raises(InputError, match=r"no gradient reaches model\.layers\.1\.mlp\.down_proj: .* use a GPU"):
+            per_text_gradients(tiny, layers, [whole(tiny, TEXT)])
+    finally:
+        handle.remove()
+    assert per_text_gradients(tiny, layers, [whole(tiny, TEXT)])["lm_head"].abs().max() > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is an optional extra")
+def test_torchaos_weights_have_a_fingerprint_and_gradients(tiny: CodeModel):
+    from torchao.quantization import (  # pyright: ignore[reportMissingImports]  # an extra
+        Int8WeightOnlyConfig,
+        quantize_,
+    )
+
+    hf = copy.deepcopy(tiny.hf)
+    quantize_(hf, Int8WeightOnlyConfig(), lambda module, name: isinstance(module, nn.Linear) and "layers" in name)
+    model = CodeModel("tiny-torchao", hf, tiny.tokenizer)
+    first = model.fingerprint
+    assert first == model.fingerprint != tiny.fingerprint
+    with pytest.raises(InputError, match="unlearn needs floating-point weights"):
+        unlearn(model, forget=[ITEM], retain=[ITEM])
+    name = "model.layers.0.self_attn.q_proj"
+    ours, theirs = (per_text_gradients(m, find_layers(m), [whole(m, TEXT)])[name].flatten() for m in (tiny, model))
+    assert torch.cosine_similarity(ours, theirs, 0) > 0.99
