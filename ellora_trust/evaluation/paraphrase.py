@@ -8,10 +8,11 @@ mentions stays. Only what can be parsed is changed: programs in C and questions 
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 from dataclasses import replace
-from itertools import chain, count
+from itertools import accumulate, chain, count
 from typing import TYPE_CHECKING, TypeAlias
 
 import libcst as cst
@@ -51,6 +52,7 @@ _WORDS = {
     "Write": "Please write",
     "Given": "For",
 }
+_HOLDERS = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DOCSTRING = re.compile(r'([rRuU]?"""|[rRuU]?\'\'\')(\s*)(\w+)')
 
 
@@ -93,8 +95,31 @@ def changed_code(code: str, rng: random.Random) -> str | None:
         renamed = _renamed(code, rng)
     except SyntaxError:
         return None
-    reworded = _DOCSTRING.sub(lambda m: m[1] + m[2] + _WORDS.get(m[3], m[3]), renamed, count=1)
+    reworded = _reworded(renamed)
     return None if reworded == code else reworded
+
+
+def _reworded(code: str) -> str:
+    """Return the program with its first docstring in other words; any other string is data and stays."""
+    for start, _ in _docstrings(code)[:1]:
+        if found := _DOCSTRING.match(code, start):
+            return code[:start] + found[1] + found[2] + _WORDS.get(found[3], found[3]) + code[found.end() :]
+    return code
+
+
+def _docstrings(code: str) -> list[tuple[int, int]]:
+    """Characters (start, end) of every docstring, in order."""
+    lines = code.split("\n")
+    begins = [0, *accumulate(len(line) + 1 for line in lines)]
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, _HOLDERS) and ast.get_docstring(node, clean=False) is not None:
+            text = node.body[0]
+            places = ((text.lineno, text.col_offset), (text.end_lineno or 0, text.end_col_offset or 0))
+            # ast counts columns in bytes.
+            start, end = (begins[n - 1] + len(lines[n - 1].encode()[:at].decode()) for n, at in places)
+            found.append((start, end))
+    return sorted(found)
 
 
 def _renamed(code: str, rng: random.Random) -> str:
@@ -104,7 +129,7 @@ def _renamed(code: str, rng: random.Random) -> str:
     from steering.pairs.python_names import survey_of
 
     survey = survey_of(code)
-    spoken = set(re.findall(r"\w+", " ".join(re.findall(r'"""(.*?)"""', code, re.DOTALL))))
+    spoken = {word for start, end in _docstrings(code) for word in re.findall(r"\w+", code[start:end])}
     places = {key: nodes for key, nodes in survey.variables().items() if key[1] not in spoken}
     new = _fresh(places, code, rng)
     renamed = survey.module.visit(_Rename({n: new[key] for key, nodes in places.items() for n in nodes})).code

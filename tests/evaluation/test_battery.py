@@ -102,9 +102,9 @@ def test_without_two_faulty_answers_to_show_there_is_no_few_shot_attack(tiny, n_
 
 def test_answers_of_a_relearnt_model_are_not_served_for_another_seed(tiny, monkeypatch):
     states: list[set[str]] = []
+    wrong = [Answer("", Outcome.WRONG, None, 0.5, ())] * 4
     for seed in (0, 0, 1):
         states.append(set())
-        wrong = [Answer("", Outcome.WRONG, None, 0.5, ())] * 4
         monkeypatch.setattr(Trial, "ask", lambda self, model, state, *rest: states[-1].add(state) or wrong)
         attacks["relearn"].tried(a_trial(Echo(), 4, seed), tiny, "base")
     assert len(states[0]) == 2  # of either number of steps

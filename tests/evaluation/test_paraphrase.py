@@ -57,6 +57,21 @@ def test_a_docstring_is_reworded_and_the_names_in_it_stay():
     assert "start" not in changed
 
 
+def test_a_string_that_is_no_docstring_keeps_its_words():
+    code = 'def f(rows):\n    kept = """Find all"""\n    print(kept, rows)\n\n\nf(3)\n'
+    changed = changed_code(code, random.Random(0))
+    assert changed is not None
+    assert printed(changed) == printed(code) == "Find all 3"
+
+
+def test_names_in_a_docstring_stay_whatever_its_quotes_and_wherever_it_stands():
+    code = "é = 1\n\n\ndef f(é, start):\n    '''Return é\n    after start.'''\n    last = é[start:]\n    return last\n"
+    changed = changed_code(code, random.Random(0))
+    assert changed is not None
+    assert "def f(é, start):\n    '''Give back é\n    after start.'''" in changed
+    assert "last" not in changed
+
+
 @pytest.mark.parametrize("text", ["What is 2 + 2?", "int main(void) { return 0; }\n", "print(1)"])
 def test_what_is_no_python_or_has_no_names_is_left_out(text):
     assert paraphrased(Example("e", "g", text), task="jsonl") is None
