@@ -187,7 +187,9 @@ class Library:
 
     def _place(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Path:
         question = {"prompt": prompt, "answer": answer, "about": about, "foil": foil}
-        return place_of(self.index.folder, {**question, "encoding": self.index.closest, "n": len(self.index)})
+        # Another model may be asked by force, and a folder may hold another index by now.
+        of = [self._model.fingerprint, self.index.artifact.model["fingerprint"], self.index.artifact.config]
+        return place_of(self.index.folder, {**question, "of": of, "n": len(self.index)})
 
     def _target(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Target:
         if about and foil is not None:

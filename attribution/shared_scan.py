@@ -27,7 +27,7 @@ _FOLDER, _KEY = "asked", "scores"
 
 
 def place_of(folder: Path, question: Mapping[str, Any]) -> Path:
-    """Return where the scores of a question lie: known by its words, since two machines' gradients differ in bits."""
+    """Return where a question's scores lie: known by words and model, since two machines' gradients differ in bits."""
     return folder / _FOLDER / hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
 
 

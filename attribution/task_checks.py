@@ -88,8 +88,16 @@ def identification(model: CodeModel, vectors: TaskVectors, drawn: Drawn, *, seed
         vectors: Fitted on `drawn.fit`.
         drawn: The prompts.
         seed: Of the heads that are drawn at random beside the chosen ones.
+
+    Raises:
+        InputError: More than half of the heads were chosen.
     """
     sites = head_sites(model)
+    if 2 * len(vectors.heads) > len(sites):
+        raise InputError(
+            f"{len(vectors.heads)} of {len(sites)} heads were chosen, so there are no {len(vectors.heads)} others to "
+            f"compare them with; use n_heads of {len(sites) // 2} or less"
+        )
     chosen = [[str(site) for site in sites].index(name) for name in vectors.heads]
     others = random.Random(seed).sample([n for n in range(len(sites)) if n not in chosen], len(chosen))
     last = f"resid.{model.arch.n_layers - 1}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.queries import Source, source_of
 from attribution.task_checks import NEUTRAL, OURS, OWN, RANDOM, Done, Told, causal_check, identification
+from attribution.task_heads import head_sites
 from attribution.task_views import heads_figure, identified_figure
 from attribution.tasks import TaskVectors, task_vectors
 from ellora_trust.artifacts import versions
@@ -177,10 +178,13 @@ def measure_tasks(
         progress: Show progress bars.
 
     Raises:
-        InputError: As `task_vectors`; or n_held is below 1.
+        InputError: As `task_vectors`; n_held is below 1; or n_heads leaves no other heads to compare with.
     """
     if n_held < 1:
         raise InputError(f"n_held is {n_held}; use 1 or more")
+    half = len(head_sites(model)) // 2
+    if n_heads is not None and n_heads > half:
+        raise InputError(f"n_heads is {n_heads}; use {half} or less, as many random heads are compared with them")
     source = tasks if isinstance(tasks, Source) else source_of(tasks)
     vectors = task_vectors(model, source, n_fit=n_fit, n_trials=n_trials, n_heads=n_heads, seed=seed, progress=progress)
     drawn = source.draw(n_fit, n_held, seed)

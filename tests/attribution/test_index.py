@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from tiny_models import make_model
 
 import attribution.building
+from attribution.asking import Library
 from attribution.building import Plan, Source
+from attribution.corpora import Corpus
 from attribution.encoding import differing, encode, products, width_of
 from attribution.index import GradientIndex
 from attribution.losses import spans, whole
@@ -203,3 +207,15 @@ def test_shares_of_a_scan_give_what_one_scan_gives_and_a_missing_one_gives_nothi
     found = kept_scores(index, place)
     assert found is not None
     assert np.array_equal(found, index.scores(targets))
+
+
+def test_scores_that_shares_left_are_not_those_of_another_model(tiny, built):
+    question, documents = ("x = ", "1\n"), cast(Corpus, sources())
+    ours = Library(tiny, built, documents)
+    assert ours.scan_share(*question, Share(0, 1))
+    assert kept_scores(built, ours._place(*question, None, None)) is not None
+    other = copy.deepcopy(tiny)
+    with torch.no_grad():
+        other.arch.head.weight.mul_(1.5)
+    forced = Library(other, GradientIndex.load(built.folder, other, force=True), documents)
+    assert kept_scores(forced.index, forced._place(*question, None, None)) is None

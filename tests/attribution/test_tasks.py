@@ -21,6 +21,7 @@ from attribution.task_readout import Readout, bag_of_words, nearest_mean
 from attribution.task_vectors import TaskVectors
 from attribution.task_views import plot_done, plot_heads
 from attribution.tasks import task_vectors
+from attribution.tasks_job import measure_tasks
 from ellora_trust import InputError
 from ellora_trust.hooks import capture, edit
 from ellora_trust.loading import load
@@ -245,3 +246,13 @@ def test_a_number_out_of_range_is_one_sentence(tiny, how, message):
         task_vectors(tiny, TwoTasks(), **{"n_fit": 4, "n_trials": 1, **how})
     with pytest.raises(InputError, match="unknown task 'sing'"):
         task_vectors(tiny, TwoTasks(), n_fit=4, n_trials=1).vector("sing")
+
+
+def test_heads_that_leave_no_others_to_compare_with_are_refused_before_the_fit(tiny, monkeypatch):
+    half = len(head_sites(tiny)) // 2
+    vectors = task_vectors(tiny, TwoTasks(), n_fit=4, n_trials=1, n_heads=half + 1)
+    with pytest.raises(InputError, match=f"use n_heads of {half} or less"):
+        identification(tiny, vectors, TwoTasks().draw(4, 2))
+    monkeypatch.setattr("attribution.tasks_job.task_vectors", None)  # not reached
+    with pytest.raises(InputError, match=f"n_heads is {half + 1}; use {half} or less"):
+        measure_tasks(tiny, TwoTasks(), n_fit=4, n_trials=1, n_heads=half + 1)
