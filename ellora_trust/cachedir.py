@@ -62,14 +62,28 @@ def replacing(target: Path) -> Iterator[Path]:
         try:
             yield beside
             _sync(beside)
-            if target.is_dir() and beside.is_dir():  # os.replace refuses a folder that is not empty
-                shutil.rmtree(target)
-            os.replace(beside, target)
+            _swap(beside, target)
         finally:
             if beside.is_dir():
                 shutil.rmtree(beside)
             else:
                 beside.unlink(missing_ok=True)
+
+
+def _swap(beside: Path, target: Path) -> None:
+    if not (target.is_dir() and beside.is_dir()):
+        os.replace(beside, target)
+        return
+    # os.replace refuses a folder that is not empty. The old one is moved away whole: deleted in its place, a kill would
+    # leave half of it under the name.
+    old = beside.with_suffix(".old")
+    os.replace(target, old)
+    try:
+        os.replace(beside, target)
+    except BaseException:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
 
 
 def _sync(path: Path) -> None:

@@ -116,6 +116,47 @@ def test_replacing_keeps_the_old_content_after_an_exception(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def folder_of(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "a").write_text(text)
+    (path / "b").write_text(text)
+
+
+def test_a_folder_is_replaced_whole_also_where_the_old_one_cannot_be_deleted(tmp_path: Path, monkeypatch):
+    target = tmp_path / "edit"
+    folder_of(target, "old")
+    with cachedir.replacing(target) as beside:
+        folder_of(beside, "new")
+    assert [path.read_text() for path in sorted(target.iterdir())] == ["new", "new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+    def killed(path: Path) -> None:
+        (path / "a").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cachedir.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt), cachedir.replacing(target) as beside:
+        folder_of(beside, "newer")
+    assert [path.read_text() for path in sorted(target.iterdir())] == ["newer", "newer"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path, monkeypatch):
+    target = tmp_path / "edit"
+    folder_of(target, "old")
+    replace = cachedir.os.replace
+
+    def stubborn(source: Path, to: Path) -> None:
+        if source.suffix == ".part":
+            raise OSError(errno.EACCES, "no")
+        replace(source, to)
+
+    monkeypatch.setattr(cachedir.os, "replace", stubborn)
+    with pytest.raises(EnvironmentProblem, match="writing is not permitted"), cachedir.replacing(target) as beside:
+        folder_of(beside, "new")
+    assert [path.read_text() for path in sorted(target.iterdir())] == ["old", "old"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_asking_for_what_was_not_captured_says_what_was(tiny):
     got = capture(tiny, PROMPTS[:2], "resid.0", ["last", "all"])
     with pytest.raises(InputError, match=r"no activations at .*; sites: resid.0; positions: all, last"):

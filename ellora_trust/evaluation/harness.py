@@ -75,6 +75,8 @@ class Harness:
             raise InputError(f"{include} is no folder; give one that holds the task's .yaml for --lm-eval-include")
         self._names, self._include, self._limit, self._progress = list(tasks), include, limit, progress
         self.questions: list[HarnessQuestion] = []
+        # What each task was judged by in the first state, and so is in all others.
+        self._metrics: dict[str, str] = {}
 
     def read(self, model: CodeModel, cache: ItemCache) -> list[list[Answer]]:
         """Return each task's answers, item by item, in the order of `questions`.
@@ -99,7 +101,7 @@ class Harness:
             )
         with _quiet():
             found: Any = evaluate(lm, self._loaded, limit=self._limit, bootstrap_iters=0, log_samples=True)
-        read = [_items(name, samples) for name, samples in found["samples"].items()]
+        read = [_items(name, samples, self._metrics) for name, samples in found["samples"].items()]
         self.questions = [question for question, _ in read]
         return [answers for _, answers in read]
 
@@ -164,17 +166,19 @@ def _quiet() -> Iterator[None]:
             one.setLevel(level)
 
 
-def _items(task: str, samples: Sequence[Mapping[str, Any]]) -> tuple[HarnessQuestion, list[Answer]]:
-    """Return a task's questions and answers; of several filters the first one counts."""
+def _items(
+    task: str, samples: Sequence[Mapping[str, Any]], known: dict[str, str]
+) -> tuple[HarnessQuestion, list[Answer]]:
+    """Return a task's questions and answers by its known metric; of several filters the first one counts."""
     first = samples[0]["filter"] if samples else ""
     rows = sorted((one for one in samples if one["filter"] == first), key=lambda one: one["doc_id"])
-    metric = _metric(task, rows)
+    metric = known[task] = _metric(task, rows, known.get(task))
     name = f"lm-eval:{task} ({metric})"
     return HarnessQuestion(name, [_example(name, one) for one in rows]), [_answer(one, metric) for one in rows]
 
 
-def _metric(task: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(rows[0]["metrics"]) if rows else []
+def _metric(task: str, rows: Sequence[Mapping[str, Any]], known: str | None) -> str:
+    names = [known] if known else list(rows[0]["metrics"]) if rows else []
     for name in [*(one for one in METRICS if one in names), *names]:
         if all(isinstance(row[name], (bool, int, float)) and row[name] in (0, 1) for row in rows):
             return name

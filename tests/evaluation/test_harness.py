@@ -16,7 +16,7 @@ from tiny_models import make_model
 from ellora_trust.errors import EnvironmentProblem, InputError
 from ellora_trust.evaluation.cache import ItemCache
 from ellora_trust.evaluation.comparing import compare
-from ellora_trust.evaluation.harness import Harness
+from ellora_trust.evaluation.harness import Harness, _items
 from ellora_trust.evaluation.harness_model import HarnessModel
 from ellora_trust.evaluation.page import page
 from ellora_trust.evaluation.suite import Suite
@@ -200,6 +200,21 @@ def test_what_was_asked_once_is_not_asked_again(tiny, tasks, tmp_path, monkeypat
 def test_a_task_without_right_and_wrong_is_refused(tiny, tasks):
     with pytest.raises(InputError, match="says of no item whether it is right"):
         Harness(["tiny_text"], include=tasks).read(tiny, ItemCache(None))
+
+
+def test_a_candidate_is_judged_by_the_metric_that_the_base_was_judged_by():
+    def samples(f1, found):
+        row = {"filter": "none", "metrics": ["f1", "found"], "doc": {}, "doc_hash": "h", "arguments": [("x", "y")]}
+        more = {"target": "1", "filtered_resps": ["1"]}
+        return [{**row, **more, "doc_id": n, "f1": f1[n], "found": found[n]} for n in range(2)]
+
+    metrics: dict[str, str] = {}
+    question, answers = _items("t", samples([1.0, 0.0], [0, 0]), metrics)
+    assert question.name == "lm-eval:t (f1)"
+    assert [one.right for one in answers] == [True, False]
+    # f1 is no longer right or wrong; `found` would be, but says something else.
+    with pytest.raises(InputError, match="says of no item whether it is right"):
+        _items("t", samples([0.5, 0.0], [1, 1]), metrics)
 
 
 def test_a_task_whose_data_must_be_downloaded_says_so_in_one_sentence(tiny, tasks, monkeypatch):
