@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 # Two turns are timed; the first counts operations, which takes time of its own.
-_PROMPTS, _TOKENS, _TURNS = 4, 16, 3
+_PROMPTS, _TOKENS, _TURNS = 2, 16, 3
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ellora_trust.precision import packed_weights
 
 if TYPE_CHECKING:
     from ellora_trust.evaluation.comparing import Comparer, State
+    from ellora_trust.evaluation.measures import StateReading
     from ellora_trust.model import CodeModel
 
 # Padded tokens: rows go one by one.
@@ -45,7 +46,7 @@ def noise_floor(comparer: Comparer, before: State) -> list[Noise]:
     if not packed_weights(model.hf):
         found += _answers(comparer, before, "bfloat16", in_dtype(model, torch.bfloat16), None)
     if before.reading is not None:
-        found.append(_padding(model, comparer.pieces, before))
+        found.append(_padding(model, comparer.pieces[: comparer.suite.noise], before.reading))
     return found
 
 
@@ -76,13 +77,12 @@ def noise_of(variant: str, task: str, known: Sequence[Answer], again: Sequence[A
     return Noise(variant, task, len(change), sum(change) / len(change), sum(one != 0 for one in change))
 
 
-def _padding(model: CodeModel, pieces: Sequence[Piece], before: State) -> Noise:
-    assert before.reading is not None, "asked for only then"
+def _padding(model: CodeModel, pieces: Sequence[Piece], known: StateReading) -> Noise:
+    n = len(pieces)
     bits, likeliest = right_padded(model, pieces)
-    known = before.reading
-    flipped = int((likeliest != known.next_token.argmax(-1).numpy()).sum())
-    change = float(bits.sum() / known.n_bytes.sum() - known.bits_per_byte)
-    return Noise("padded on the right", "text", len(pieces), change, flipped)
+    flipped = int((likeliest != known.next_token[:n].argmax(-1).numpy()).sum())
+    change = float((bits.sum() - known.bits[:n].sum()) / known.n_bytes[:n].sum())
+    return Noise("padded on the right", "text", n, change, flipped)
 
 
 def right_padded(model: CodeModel, pieces: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
