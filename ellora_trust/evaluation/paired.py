@@ -113,14 +113,13 @@ def _left(one: Paired, n_tests: int) -> float:
 
 def rate(right: NDArray, groups: Groups, confidence: float = 0.95) -> Estimate:
     """Return a share of right answers: Wilson where items are independent, else a bootstrap over groups."""
-    same = len(set(np.asarray(groups).tolist())) == len(right)
-    if same or right.min() == right.max():
+    n_groups = len(set(np.asarray(groups).tolist()))
+    if n_groups == len(right):
         return wilson(int(right.sum()), len(right), confidence)
-    return group_bootstrap(_mean, (right,), groups, confidence=confidence)
-
-
-def _mean(values: NDArray) -> float:
-    return float(values.mean())
+    if right.min() == right.max():  # resamples would all be the same
+        whole = wilson(n_groups * int(right.max()), n_groups, confidence)
+        return replace(whole, n=len(right), method="wilson, groups as items")
+    return group_bootstrap(lambda values: float(values.mean()), (right,), groups, confidence=confidence)
 
 
 def difference_interval(

@@ -18,7 +18,9 @@ from ellora_trust.evaluation.paired import (
     matched_odds_ratio,
     pair,
     predicted_power,
+    rate,
 )
+from ellora_trust.stats import wilson
 
 TABLES = [(0, 0), (1, 0), (0, 5), (7, 2), (12, 12), (3, 19)]
 
@@ -158,3 +160,10 @@ def test_without_any_change_a_small_comparison_still_could_have_missed_much():
 def test_a_larger_family_leaves_less_to_be_found():
     one = pair(*of_table(3, 2), np.arange(60), margin=0.05)
     assert adjusted([one] * 6)[0].detectable > adjusted([one])[0].detectable
+
+
+def test_where_all_are_right_a_group_counts_as_one_item():
+    found, groups = rate(np.ones(40), np.repeat(np.arange(4), 10)), wilson(4, 4)
+    assert (found.value, found.low, found.high, found.n, found.n_groups) == (1.0, groups.low, 1.0, 40, 4)
+    assert rate(np.zeros(40), np.repeat(np.arange(4), 10)).high == wilson(0, 4).high
+    assert rate(np.ones(40), np.arange(40)) == wilson(40, 40)

@@ -11,7 +11,7 @@ from tiny_models import make_model
 from ellora_trust.architecture import hidden_of
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
-from unlearning import Budget, Edit, Item, Where, random_like, unlearn
+from unlearning import Budget, Edit, Item, Robust, Where, random_like, unlearn
 from unlearning.delta import weights_sha256
 from unlearning.encoding import IGNORED, completion_row, kept_row, look
 from unlearning.gates import fault
@@ -92,6 +92,15 @@ def test_moments_are_restored_to_where_the_weights_are(tmp_path):
     fresh = torch.optim.AdamW([elsewhere])
     assert state.restore({"w": elsewhere}, fresh) == [Check(1, 0.5, 0.0, 1.0)]
     assert {one.device.type for one in fresh.state[elsewhere].values()} == {"meta"}
+
+
+@pytest.mark.parametrize("robust", [None, Robust("distil", steps=3)], ids=["plain", "distil"])
+def test_a_receipt_changes_nothing_of_the_edit(model, robust):
+    how = {"forget": forgets(), "retain": keeps(), "budget": SMALL, "robust": robust}
+    paid, free = (unlearn(model, **how, measure_cost=wanted) for wanted in (True, False))
+    assert all(torch.equal(paid.delta[name], free.delta[name]) for name in free.delta)
+    assert paid.history == free.history
+    assert bool(paid.receipt) is not bool(free.receipt)
 
 
 def test_whole_limits_of_the_fault_are_told_apart(model, tmp_path):
