@@ -166,8 +166,8 @@ def _tap(layer: Layer, visit: Visit, mask: Tensor, zero_padding: bool) -> Any:
         def arrived(gradient: Tensor | None) -> None:
             if gradient is None:
                 raise InputError(
-                    f"no gradient reaches {layer.name}: a later matrix has none to give, as bitsandbytes' 4-bit ones "
-                    "on a CPU; use a GPU, 8 bits, or floating-point weights"
+                    f"no gradient reaches {layer.name}: the kernel of a later matrix has none to give; use another "
+                    "quantisation, or floating-point weights"
                 )
             visit(layer, a, _shaped(gradient.float(), mask))
 

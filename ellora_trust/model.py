@@ -24,6 +24,7 @@ from ellora_trust.errors import InputError
 from ellora_trust.layout import Batch
 from ellora_trust.observer import Observer
 from ellora_trust.positions import Passage
+from ellora_trust.precision import with_gradients
 from ellora_trust.runs import run
 
 # Padded tokens in a batch: large enough to fill two cores or one GPU, small enough that 49k-wide logits fit.
@@ -80,6 +81,7 @@ class CodeModel:
         from ellora_trust.validation import validate
 
         self.hf.eval()
+        with_gradients(self.hf)
         self.arch = discover(self.hf)
         self.take_as_loaded()
         validate(self)

@@ -49,3 +49,13 @@ def need_float(model: CodeModel, what: str) -> None:
             f"{what} needs floating-point weights, and {len(packed)} of {model.name} are quantised, {packed[0]} among "
             "them; use the checkpoint that it was made of, in float32 or bfloat16"
         )
+
+
+def with_gradients(hf: nn.Module) -> None:
+    """Keep bitsandbytes' 4-bit matrices on a CPU from its kernel for answers alone, through which no gradient comes.
+
+    It is chosen at the first forward on some processors, and what lies behind it would miss from a gradient silently.
+    """
+    for module in hf.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

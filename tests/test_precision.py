@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny_models import FAMILIES, make_model
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from attribution.gradients import per_text_gradients
-from attribution.layers import find_layers
+from attribution.layers import Layer, find_layers
 from attribution.losses import whole
 from ellora_trust import capture
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.candidates import in_dtype
 from ellora_trust.evaluation.robustness import quantised, relearn
+from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
 from ellora_trust.precision import need_float, packed_weights
 from unlearning import Item, unlearn
@@ -120,11 +123,41 @@ def test_a_kernel_without_a_gradient_is_named(tiny: CodeModel):
     layers = find_layers(tiny)
     handle = tiny.hf.get_submodule("model.norm").register_forward_hook(lambda module, args, out: Stops.apply(out))
     try:
-        with pytest.raises(InputError, match=r"no gradient reaches model\.layers\.1\.mlp\.down_proj: .* use a GPU"):
+        with pytest.raises(
+            InputError, match=r"no gradient reaches model\.layers\.1\.mlp\.down_proj: .* use another quantisation"
+        ):
             per_text_gradients(tiny, layers, [whole(tiny, TEXT)])
     finally:
         handle.remove()
     assert per_text_gradients(tiny, layers, [whole(tiny, TEXT)])["lm_head"].abs().max() > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is an optional extra")
+@pytest.mark.parametrize("setting", ["load_in_4bit", "load_in_8bit"])
+def test_a_checkpoint_of_bitsandbytes_loads_and_every_matrix_passes_the_gradient_on(
+    tiny: CodeModel, tiny_folder: Path, tmp_path: Path, setting: str
+):
+    how: Any = {setting: True}
+    if setting == "load_in_4bit":
+        how |= {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
+    made: Any = AutoModelForCausalLM.from_pretrained(
+        tiny_folder, quantization_config=BitsAndBytesConfig(**how), dtype=torch.float32, device_map={"": "cpu"}
+    )
+    made.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    model = load(tmp_path, device="cpu")
+    assert packed_weights(model.hf)
+    layers = find_layers(model)
+    assert [one.name for one in layers] == [one.name for one in find_layers(tiny)]
+    ours, theirs = (per_text_gradients(m, layers, [whole(m, TEXT)]) for m, layers in both(tiny, model))
+    worst = min(float(torch.cosine_similarity(ours[n].flatten(), theirs[n].flatten(), 0)) for n in ours)
+    assert worst > (0.6 if setting == "load_in_4bit" else 0.99)
+    with pytest.raises(InputError, match="unlearn needs floating-point weights"):
+        unlearn(model, forget=[ITEM], retain=[ITEM])
+
+
+def both(*models: CodeModel) -> list[tuple[CodeModel, list[Layer]]]:
+    return [(model, find_layers(model)) for model in models]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is an optional extra")
