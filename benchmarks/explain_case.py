@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from PIL import Image
 
 from attribution.asking import build
 from attribution.corpora import Corpus
@@ -94,18 +95,20 @@ def tell(found: Explanation) -> None:
     print("\n".join(part for part in found.unlearning("runs/explain-case/case") if part), flush=True)
 
 
-def picture(report: Path, out: Path) -> None:
-    """Draw the report's first screen as a PNG."""
+def picture(report: Path, out: Path, *, screen: tuple[int, int] = SCREEN) -> None:
+    """Draw the report's first screen, (width, height) pixels, as a PNG of 256 colours."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         raise SystemExit("the picture needs chromium; install Debian's package of that name, or leave out --picture")
-    width, height = SCREEN
+    width, height = screen
     with TemporaryDirectory() as profile:
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000"]
         where = [f"--user-data-dir={profile}", f"--window-size={width},{height}", f"--screenshot={out.resolve()}"]
         subprocess.run(
             [chromium, *flags, *where, report.resolve().as_uri()], check=True, timeout=300, stderr=subprocess.DEVNULL
         )
+    with Image.open(out) as drawn:
+        drawn.convert("RGB").quantize(256).save(out, optimize=True)
     print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
 
 
