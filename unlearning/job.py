@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ellora_trust.cachedir import replacing
+from ellora_trust.errors import InputError
 from ellora_trust.loading import load
+from ellora_trust.model import CodeModel
 from ellora_trust.report import write_html, write_json
 from unlearning.budget import Budget
 from unlearning.control import FOLDER, beside_control
 from unlearning.data import Item, read_forget, read_retain
 from unlearning.delta import Edit
 from unlearning.edit import unlearn
-from unlearning.measured import AFTER, CONTROL, measured
+from unlearning.measured import AFTER, CONTROL, answered, measured
+from unlearning.own_errors import PREFIX, own_errors
 from unlearning.reporting import report, summary
 from unlearning.where import Where
 
@@ -33,20 +36,30 @@ class Sources:
     """What shall go and what shall stay."""
 
     forget: str
-    """As for `read_forget`."""
+    """As for `read_forget`, or `task:NAME`: the model's own wrong answers to a task."""
     retain: str | None = None
-    """As for `read_retain`; None keeps nothing."""
+    """As for `read_retain`, or the same `task:NAME`: its right answers; None keeps nothing."""
     limit: int = 256
     """Items to forget at most; twice as many are kept."""
     only: str | None = None
     """As for `read_forget`."""
 
-    def read(self, seed: int) -> tuple[list[Item], list[Item]]:
-        """Return both sets.
+    @property
+    def task(self) -> str | None:
+        """The task whose answers are to be mended."""
+        return self.forget.removeprefix(PREFIX) if self.forget.startswith(PREFIX) else None
+
+    def read(self, model: CodeModel, seed: int) -> tuple[list[Item], list[Item]]:
+        """Return both sets; of a task the model answers first.
 
         Raises:
-            InputError: As `read_forget`.
+            InputError: As `read_forget`, or as `own_errors`.
         """
+        if self.task is not None:
+            if self.only is not None or self.retain not in (None, self.forget):
+                raise InputError(f"{self.forget} brings what stays and needs no mask; leave out --retain and --only")
+            forget, kept = own_errors(model, self.task, limit=self.limit, seed=seed, progress=True)
+            return forget, kept if self.retain else []
         forget = read_forget(self.forget, limit=self.limit, seed=seed, only=self.only)
         return forget, read_retain(self.retain, limit=2 * self.limit, seed=seed) if self.retain else []
 
@@ -90,8 +103,8 @@ def run_job(job: UnlearnJob, out: Path, *, say: Callable[[str], None], progress:
         InputError: As `unlearn`, or an interpreted place that leaves none for a control.
         EnvironmentProblem: As `unlearn`.
     """
-    forget, retain = job.sources.read(job.seed)
     model = load(job.model)
+    forget, retain = job.sources.read(model, job.seed)
     place = Where.parse(job.where, model)
 
     def make(where: Where, folder: Path | None) -> Edit:
@@ -119,6 +132,8 @@ def run_job(job: UnlearnJob, out: Path, *, say: Callable[[str], None], progress:
     say(f"{edit.config['steps']} steps, ended by {edit.config['stopped']}; measuring before and after")
     edits = {AFTER: edit, **({CONTROL: control} if control else {})}
     rows = measured(model, edits, forget, retain, plant=job.plant)
+    if job.sources.task is not None:
+        rows.append(answered(model, edits, job.sources.task, limit=job.sources.limit, seed=job.seed))
     edit = _evaluated(edit, control, rows, job, place)
     # All at once: the control must not be lost between the edit's first and second writing.
     with replacing(out) as beside:

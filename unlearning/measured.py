@@ -61,6 +61,15 @@ def measured(
     return rows if plant is None else [*rows, *_asked(model, states, plant)]
 
 
+def answered(model: CodeModel, edits: Mapping[str, Edit], task: str, *, limit: int, seed: int = 0) -> dict[str, Any]:
+    """Share of right answers of a task, on groups that no edit of `task:NAME` sees, before and under each edit."""
+    from unlearning.own_errors import share_right
+
+    states: dict[str, Edit | None] = {BEFORE: None, **edits}
+    name = f"{task}, other half of its groups, right"
+    return _row(model, states, name, lambda m: share_right(m, task, limit=limit, seed=seed), "share")
+
+
 def shown(row: Mapping[str, Any], state: str) -> str:
     """Return the number of one state with its interval; empty where it was not measured."""
     if state not in row["states"]:

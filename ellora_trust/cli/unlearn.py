@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
     from unlearning.data import Item
     from unlearning.delta import Edit
 
@@ -19,7 +20,11 @@ def unlearn(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="Built-in name, hub id, folder or .gguf file.")] = "testbed",
     forget: Annotated[
-        str, typer.Option(help="What shall go: testbed:PLANT, a .jsonl file, or JSON of `attribute query`.")
+        str,
+        typer.Option(
+            help="What shall go: testbed:PLANT, task:NAME (the model's own errors), a .jsonl file, or JSON of "
+            "`attribute query`."
+        ),
     ] = "testbed:P1",
     retain: Annotated[str | None, typer.Option(help="What shall stay, as --forget; needed by most objectives.")] = None,
     objective: Annotated[
@@ -72,7 +77,7 @@ def unlearn(
     from unlearning.job import Sources, UnlearnJob, run_job
     from unlearning.reporting import summary
 
-    if retain is None and forget.startswith("testbed:"):
+    if retain is None and forget.startswith(("testbed:", "task:")):
         retain = forget
     budget = Budget(steps, batch_size, max(1, batch_size // 2), learning_rate, retain_weight, retain_bound)
     sources = Sources(forget, retain, limit, only)
@@ -106,8 +111,8 @@ def export(
     from unlearning.export import export as write
 
     saved = Edit.load(edit)
-    forgotten, kept = _sets(saved, edit, forget, retain)
     base = load(model or saved.base["name"])
+    forgotten, kept = _sets(saved, edit, base, forget, retain)
     gates = write(
         saved,
         base,
@@ -124,7 +129,9 @@ def export(
     print(f"\n{out}: a transformers checkpoint with its model card, README.md")
 
 
-def _sets(saved: Edit, folder: Path, forget: str | None, retain: str | None) -> tuple[list[Item], list[Item]]:
+def _sets(
+    saved: Edit, folder: Path, base: CodeModel, forget: str | None, retain: str | None
+) -> tuple[list[Item], list[Item]]:
     """What gates are measured on: what was given, or what the edit was made of."""
     from ellora_trust.errors import InputError
     from unlearning.job import Sources
@@ -137,7 +144,7 @@ def _sets(saved: Edit, folder: Path, forget: str | None, retain: str | None) -> 
         known["retain"] = retain
     if known.get("forget") is None or known.get("retain") is None:
         raise InputError(f"{folder} does not say what its gates are measured on; give --forget and --retain")
-    return Sources(**known).read(int(saved.config.get("seed", 0)))
+    return Sources(**known).read(base, int(saved.config.get("seed", 0)))
 
 
 @app.command("revert")
