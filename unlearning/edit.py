@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ellora_trust.artifacts import DESCRIPTION, describe_model
 from ellora_trust.errors import InputError
 from ellora_trust.precision import need_float
+from ellora_trust.sharded import is_divided
 from unlearning.budget import Budget
 from unlearning.data import Item, data_hash
 from unlearning.delta import Edit, weights_sha256
@@ -74,7 +75,8 @@ def unlearn(
         progress: Show rate and time left.
 
     Raises:
-        InputError: No item, an unknown objective, place or mode, quantised weights, or a folder of another edit.
+        InputError: No item, an unknown objective, place or mode, quantised weights, a folder of another edit, or one
+            for a model that is divided over processes.
         EnvironmentProblem: The folder cannot be written, or a package is missing.
     """
     need_float(model, "unlearn")
@@ -91,7 +93,7 @@ def unlearn(
         "seed": seed,
         "data": {"forget": len(forget), "retain": len(retain), "sha256": data_hash(forget, retain)},
     }
-    folder = None if out is None else Path(out)
+    folder = None if out is None else _unshared(Path(out), model)
     if folder is not None and (done := _finished(folder, identity)):
         return done
     with _scratch(folder) as scratch:
@@ -162,6 +164,15 @@ def _place(where: str | Where, model: CodeModel) -> Where:
             f"unlearning.control.beside_control, or name the sites themselves: {place.text}"
         )
     return place
+
+
+def _unshared(folder: Path, model: CodeModel) -> Path:
+    if any(is_divided(p) for p in model.hf.parameters()):
+        raise InputError(
+            f"every process of a model that is divided over processes would write {folder}; give no out, and "
+            "save the edit in one process: edit.save(FOLDER)"
+        )
+    return folder
 
 
 def _finished(folder: Path, identity: dict[str, Any]) -> Edit | None:

@@ -110,6 +110,13 @@ def test_whole_limits_of_the_fault_are_told_apart(model, tmp_path):
         unlearn(model, **how, stop_when=0)
 
 
+def test_processes_that_divide_a_model_do_not_all_write_one_folder(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("unlearning.edit.is_divided", lambda parameter: True)
+    with pytest.raises(InputError, match=r"every process .* would write .*edit; .* save the edit in one process"):
+        unlearn(model, forget=forgets(), retain=keeps(), out=tmp_path / "edit")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_finished_folder_is_read_and_another_edit_refused(model, tmp_path):
     out = tmp_path / "edit"
     first = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, out=out, measure_cost=False)
