@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_faults import taught_model
@@ -96,7 +98,7 @@ def test_moments_are_restored_to_where_the_weights_are(tmp_path):
 
 @pytest.mark.parametrize("robust", [None, Robust("distil", steps=3)], ids=["plain", "distil"])
 def test_a_receipt_changes_nothing_of_the_edit(model, robust):
-    how = {"forget": forgets(), "retain": keeps(), "budget": SMALL, "robust": robust}
+    how: dict[str, Any] = {"forget": forgets(), "retain": keeps(), "budget": SMALL, "robust": robust}
     paid, free = (unlearn(model, **how, measure_cost=wanted) for wanted in (True, False))
     assert all(torch.equal(paid.delta[name], free.delta[name]) for name in free.delta)
     assert paid.history == free.history
@@ -104,7 +106,13 @@ def test_a_receipt_changes_nothing_of_the_edit(model, robust):
 
 
 def test_whole_limits_of_the_fault_are_told_apart(model, tmp_path):
-    how = {"forget": forgets(), "retain": keeps(), "budget": SMALL, "out": tmp_path / "edit", "measure_cost": False}
+    how: dict[str, Any] = {
+        "forget": forgets(),
+        "retain": keeps(),
+        "budget": SMALL,
+        "out": tmp_path / "edit",
+        "measure_cost": False,
+    }
     assert unlearn(model, **how, stop_when=1).config["stop_when"] == 1
     with pytest.raises(InputError, match="another stop_when; use another --out"):
         unlearn(model, **how, stop_when=0)
