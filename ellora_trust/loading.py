@@ -140,6 +140,11 @@ def _folder(name: str) -> Path | None:
 
 def _unknown(name: str, folder: Path | None, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if folder is not None and isinstance(error, ImportError):
+        return EnvironmentProblem(
+            f"{folder} needs a package that is not installed: {reason}; for quantised weights, pip install "
+            "'ellora-trust[bitsandbytes]' or 'ellora-trust[torchao]'"
+        )
     if folder is not None:
         return InputError(f"transformers cannot load {folder}: {reason}; give a causal language model in safetensors")
     return EnvironmentProblem(
