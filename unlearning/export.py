@@ -94,8 +94,11 @@ def check_sums(folder: Path) -> None:
     path = folder / SUMS
     if not path.is_file():
         raise InputError(f"{folder} holds no {SUMS}; give a folder that 'ellora-trust unlearn export' wrote")
-    for line in path.read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
+    lines = [line.partition("  ") for line in path.read_text(encoding="utf-8").splitlines()]
+    weights = {file.name for file in folder.glob("*.safetensors")}
+    if not weights or not weights <= {Path(name).name for _, _, name in lines}:
+        raise InputError(f"{path} does not name the weights that lie beside it; export the edit again")
+    for expected, _, name in lines:
         file = folder / Path(name).name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             raise InputError(f"{file} is missing or not the file that was exported; export the edit again")

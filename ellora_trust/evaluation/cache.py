@@ -93,11 +93,15 @@ class ItemCache:
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Any] = {}
         for path in [] if self._path is None else sorted(self._path.parent.glob(_FILES)):
-            with _open(path) as db:
-                for key in wanted:
-                    row = db.execute("SELECT value FROM items WHERE key = ?", (key,)).fetchone()
-                    if row is not None:
-                        found[key] = json.loads(row[0])
+            try:
+                with _open(path) as db:
+                    for key in wanted:
+                        row = db.execute("SELECT value FROM items WHERE key = ?", (key,)).fetchone()
+                        if row is not None:
+                            found[key] = json.loads(row[0])
+            except sqlite3.DatabaseError:
+                # A damaged file knows nothing: what it held is asked again.
+                continue
         self.hits += len(found)
         self.misses += len(wanted) - len(found)
         return found
@@ -112,7 +116,7 @@ class ItemCache:
             with _open(self._path) as db:
                 rows = [(key, json.dumps(value, allow_nan=False)) for key, value in items.items()]
                 db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", rows)
-        except (EnvironmentProblem, sqlite3.OperationalError):
+        except (EnvironmentProblem, sqlite3.DatabaseError):
             # A cache that can't be written costs time, not correctness.
             self._path = None
 

@@ -139,6 +139,8 @@ class Suite:
         for name in ("margin", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; use a number between 0 and 1, such as 0.02 or 0.95")
+        if self.confidence <= 0.5:
+            raise InputError(f"confidence is {self.confidence}; tests of equivalence need more than 0.5, such as 0.95")
         if self.limit < 2:
             raise InputError(f"limit is {self.limit}; use at least 2 questions of each task")
         for attack in self.attacks:

@@ -13,6 +13,7 @@ plan.save(Path("runs/explain"))              # forget.json and retain.json, as `
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,9 +83,8 @@ class EditPlan:
         forget, retain = (self.source or f"{folder}/{name}" for name in (FORGET, RETAIN))
         # The default objective goes without saying.
         objective = "" if self.fix else f" --objective {self.objective}"
-        return (
-            f"ellora-trust unlearn --model {model} --forget {forget} --retain {retain}{objective} --out {folder}/edit"
-        )
+        model, forget, retain, out = (shlex.quote(one) for one in (model, forget, retain, f"{folder}/edit"))
+        return f"ellora-trust unlearn --model {model} --forget {forget} --retain {retain}{objective} --out {out}"
 
     def save(self, folder: Path) -> None:
         """Write both files, where there is something to forget."""

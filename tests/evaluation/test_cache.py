@@ -120,5 +120,13 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tiny, echo, tmp_path):
     assert len(answer_all(tiny, echo, echo.examples(limit=4), cache=cache)) == 4
 
 
+def test_a_damaged_file_knows_nothing_and_stops_nothing(tmp_path):
+    cache = ItemCache("a" * 32, tmp_path)
+    cache.put({"x": 1})
+    (path,) = tmp_path.rglob("items*")
+    path.write_bytes(b"not a database, though as long as one " * 100)
+    assert ItemCache("a" * 32, tmp_path).get(["x"]) == {}
+
+
 def test_large_integers_of_a_delta_are_told_apart():
     assert digest(torch.tensor([2**24])) != digest(torch.tensor([2**24 + 1]))

@@ -65,3 +65,8 @@ def test_an_unknown_suite_or_kind_is_refused(tiny):
         Asked.parse("testbed:tigger").load()
     with pytest.raises(InputError, match="has no kinds or plants"):
         Asked.parse("types:trigger").load()
+
+
+def test_a_confidence_that_no_test_of_equivalence_has_is_refused_at_once():
+    with pytest.raises(InputError, match=r"confidence is 0\.4; tests of equivalence need more than 0\.5"):
+        Suite("x", (Asked("echo"),), (), (), confidence=0.4)

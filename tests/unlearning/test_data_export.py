@@ -143,6 +143,9 @@ def test_plain_transformers_loads_the_checkpoint_and_gives_the_edited_logits(edi
     (tmp_path / "out" / "README.md").write_text("changed")
     with pytest.raises(InputError, match=r"README\.md is missing or not the file that was exported"):
         check_sums(tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").write_text("")
+    with pytest.raises(InputError, match="does not name the weights that lie beside it"):
+        check_sums(tmp_path / "out")
 
 
 def test_each_gate_is_told_as_soon_as_it_is_measured(edited, monkeypatch):
