@@ -7,7 +7,8 @@ need_float(model, "unlearn")
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,7 @@ def with_gradients(hf: nn.Module) -> None:
 
     It is chosen at the first forward on some processors, and what lies behind it would miss from a gradient silently.
     """
-    for module in hf.modules():
+    modules: Iterable[Any] = hf.modules()
+    for module in modules:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
