@@ -7,7 +7,6 @@ need_float(model, "unlearn")
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +56,7 @@ def with_gradients(hf: nn.Module) -> None:
 
     It is chosen at the first forward on some processors, and what lies behind it would miss from a gradient silently.
     """
-    modules: Iterable[Any] = hf.modules()
-    for module in modules:
+    for module in hf.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            theirs: Any = module
+            theirs.support_avx512bf16_for_cpu = False
