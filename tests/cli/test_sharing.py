@@ -38,10 +38,10 @@ def labels(path: Path, n: int = 200) -> Path:
     return path
 
 
-def started(args: list[object], cache: Path, *, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """The command line in a process of its own, or in two that a launcher starts."""
+def launched(args: list[object], cache: Path) -> subprocess.Popen[str]:
+    """The command line in two processes that torchrun starts."""
     env = {**os.environ, "ELLORA_TRUST_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "ellora_trust", *map(str, args)]
+    command = [sys.executable, "-m", *TORCHRUN, "-m", "ellora_trust", *map(str, args)]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -51,16 +51,17 @@ def done(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def test_two_ranks_label_what_one_process_labels_byte_by_byte(tiny_folder: Path, tmp_path: Path):
+def test_two_ranks_label_what_one_process_labels_byte_by_byte(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
     asked = ["probe", "label", "--model", tiny_folder, "--labels", labels(tmp_path / "answers.jsonl")]
     together, alone = tmp_path / "together", tmp_path / "alone"
-    said = done(started([*asked, "--out", tmp_path / "a"], together, launcher=TORCHRUN))
+    said = done(launched([*asked, "--out", tmp_path / "a"], together))
     for share in ("1/2", "2/2"):
         assert f"share {share} is done; when all are, run the same command once alone" in said
     assert not (tmp_path / "a").exists()
     before = shards(together)
-    done(started([*asked, "--out", tmp_path / "a"], together))
-    done(started([*asked, "--out", tmp_path / "b"], alone))
+    for name, cache in (("a", together), ("b", alone)):
+        monkeypatch.setenv("ELLORA_TRUST_CACHE", str(cache))
+        assert go(*asked, "--out", tmp_path / name)[0] == 0
     assert len(before) == 4
     assert before == shards(together) == shards(alone)
     assert (tmp_path / "a" / "labels-answers.jsonl").read_text() == (
@@ -68,13 +69,13 @@ def test_two_ranks_label_what_one_process_labels_byte_by_byte(tiny_folder: Path,
     ).read_text()
 
 
-def test_two_ranks_index_what_one_process_indexes(tiny_folder: Path, tmp_path: Path):
+def test_two_ranks_index_what_one_process_indexes(go, tiny_folder: Path, tmp_path: Path):
     (tmp_path / "code").mkdir()
     for number, text in enumerate(PROMPTS[:40]):
         (tmp_path / "code" / f"{number}.py").write_text(text)
     asked = ["attribute", "index", tmp_path / "code", "--model", tiny_folder]
-    done(started([*asked, "--out", tmp_path / "two"], tmp_path / "cache", launcher=TORCHRUN))
-    done(started([*asked, "--out", tmp_path / "one"], tmp_path / "cache"))
+    done(launched([*asked, "--out", tmp_path / "two"], tmp_path / "cache"))
+    assert go(*asked, "--out", tmp_path / "one")[0] == 0
     assert len(shards(tmp_path / "one")) > 0
     assert shards(tmp_path / "two") == shards(tmp_path / "one")
 
