@@ -31,7 +31,7 @@ toolchain:
 		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES); }
 
 test: $(INSTALLED) toolchain
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

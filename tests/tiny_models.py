@@ -83,3 +83,8 @@ def make_model(family: str = "llama", *, dtype: torch.dtype = torch.float32, see
             if parameter.dim() > 1:
                 parameter.mul_(5)
     return CodeModel(f"tiny-{family}", hf, tokenizer)
+
+
+def hooks_of(model: CodeModel) -> list[tuple[int, ...]]:
+    """Ids of the hooks on every module, to see that nothing stays."""
+    return [(*module._forward_hooks, *module._forward_pre_hooks) for module in model.hf.modules()]

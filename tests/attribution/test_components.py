@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_linear import make_linear
-from tiny_models import make_model
+from tiny_models import hooks_of, make_model
 
 from attribution.agreement import agreement
 from attribution.component_views import component_table, components_caption, grid, plot_components
@@ -133,6 +133,7 @@ def test_what_answer_and_foil_share_is_read_as_prompt(tiny):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_model_is_as_it_was_also_after_an_exception(monkeypatch, tiny, method):
+    hooks = hooks_of(tiny)  # of other tests and of transformers, which leaves its own
     before = {name: tensor.clone() for name, tensor in tiny.hf.state_dict().items()}
     attribute_components(tiny, PAIRS, method=method)
 
@@ -143,7 +144,7 @@ def test_the_model_is_as_it_was_also_after_an_exception(monkeypatch, tiny, metho
         patched.setattr(tiny.arch.head, "forward", failing)
         with pytest.raises(RuntimeError, match="in the head"):
             attribute_components(tiny, PAIRS, method=method)
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.hf.modules())
+    assert hooks_of(tiny) == hooks
     assert all(p.grad is None for p in tiny.hf.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.hf.state_dict().items())
 
