@@ -70,7 +70,9 @@ def page() -> str:
     printed = "\n".join(
         f"## {part.name}\n\n`python {' '.join(part.command)}`\n\n```text\n{text.strip()}\n```\n" for part, text in there
     )
-    return f"{HEAD}{table}\n\n{printed}"
+    missing = [f"`python {' '.join(part.command)}`" for part in PARTS if part not in [one for one, _ in there]]
+    note = f"Not printed yet: {', '.join(missing)}.\n\n" if missing else ""
+    return f"{HEAD}{table}\n\n{note}{printed}"
 
 
 def row(part: Part, figure: Figure, text: str) -> str:
