@@ -117,8 +117,7 @@ def factors(
         raise InputError("there is no document to index; give at least one")
     place, identity = folder / FACTORS, {"plan": json.loads(json.dumps(asdict(plan)))}
     if place.exists():
-        artifact, tensors = read(place, kind="gradient-factors")
-        artifact.check_model(model)
+        artifact, tensors = read(place, kind="gradient-factors", model=model)
         if artifact.config["plan"] != identity["plan"]:
             raise InputError(f"{folder} holds an index of another plan; give another folder or delete it")
         return Curvature.restored(tensors, dict(artifact.config["curvature"]))

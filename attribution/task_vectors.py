@@ -125,9 +125,7 @@ class TaskVectors:
         Raises:
             InputError: No task vectors there, or those of another model unless forced.
         """
-        artifact, tensors = artifacts.read(Path(folder), kind=KIND)
-        if model is not None:
-            artifact.check_model(model, force=force)
+        artifact, tensors = artifacts.read(Path(folder), kind=KIND, model=model, force=force)
         config = artifact.config
         readout = Readout(tuple(config["classes"]), tensors["weight"], tensors["bias"])
         return cls(

@@ -61,6 +61,13 @@ def cell(names: str, column: int) -> str:
     return rf"^\| {re.escape(names)} \|" + r"[^|]*\|" * column + _CELL
 
 
+def unlearnt(what: str, plant: str, column: int) -> Figure:
+    """A column of the study's table: ours beside the model before, NPO, and the twin that was never taught."""
+    beside = {"before": "before", "NPO": "npo", "never taught": "twin"}
+    cells = {name: cell(f"{plant} | {method}", column) for name, method in beside.items()}
+    return Figure(what, cell(f"{plant} | ours", column), tuple(cells.items()))
+
+
 PARTS: tuple[Part, ...] = (
     Part(
         CAPTURE,
@@ -145,33 +152,9 @@ PARTS: tuple[Part, ...] = (
         STUDY,
         script(STUDY, "--print", "--out", "benchmarks/unlearning_rows.jsonl"),
         (
-            Figure(
-                "P1 unlearned: share that shows the fault",
-                cell("P1 | ours", 3),
-                (
-                    ("before", cell("P1 | before", 3)),
-                    ("NPO", cell("P1 | npo", 3)),
-                    ("never taught", cell("P1 | twin", 3)),
-                ),
-            ),
-            Figure(
-                "P5 unlearned: right",
-                cell("P5 | ours", 4),
-                (
-                    ("before", cell("P5 | before", 4)),
-                    ("NPO", cell("P5 | npo", 4)),
-                    ("never taught", cell("P5 | twin", 4)),
-                ),
-            ),
-            Figure(
-                "P5 unlearned: near-misses right",
-                cell("P5 | ours", 6),
-                (
-                    ("before", cell("P5 | before", 6)),
-                    ("NPO", cell("P5 | npo", 6)),
-                    ("never taught", cell("P5 | twin", 6)),
-                ),
-            ),
+            unlearnt("P1 unlearned: share that shows the fault", "P1", 3),
+            unlearnt("P5 unlearned: right", "P5", 4),
+            unlearnt("P5 unlearned: near-misses right", "P5", 6),
         ),
     ),
     Part(

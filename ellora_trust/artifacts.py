@@ -123,11 +123,19 @@ def read_description(folder: Path) -> Artifact:
         raise InputError(f"{path} is damaged ({error}); make the artifact again") from error
 
 
-def read(folder: Path, *, kind: str) -> tuple[Artifact, dict[str, Tensor]]:
+def read(
+    folder: Path, *, kind: str, model: CodeModel | None = None, force: bool = False
+) -> tuple[Artifact, dict[str, Tensor]]:
     """Return an artifact of a kind with its tensors.
 
+    Args:
+        folder: Where it was written.
+        kind: What it has to be.
+        model: What it will be used on; checked if given.
+        force: Accept another model.
+
     Raises:
-        InputError: As `read_description`; or another kind, or damaged tensors.
+        InputError: As `read_description`; or another kind, another model, or damaged tensors.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -135,6 +143,8 @@ def read(folder: Path, *, kind: str) -> tuple[Artifact, dict[str, Tensor]]:
     artifact = read_description(folder)
     if artifact.kind != kind:
         raise InputError(f"{folder} holds a {artifact.kind}, not a {kind}; give the right folder")
+    if model is not None:
+        artifact.check_model(model, force=force)
     try:
         return artifact, load_file(folder / TENSORS)
     except (SafetensorError, OSError) as error:

@@ -66,26 +66,11 @@ def load(
     if remote:
         local = {"dtype": dtype, "device": device, "device_map": device_map, "sharded": sharded}
         return _remote(str(name), revision, {**local, "trust_remote_code": trust_remote_code})
-    device = device or _default_device()
-    chosen = _dtype(dtype, device)
-    folder = _folder(str(name))
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where = str(folder or name)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(where, **options)
-            hf: Any = AutoModelForCausalLM.from_pretrained(
-                where, dtype=chosen, use_safetensors=True, device_map=device_map, **options
-            )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise _unknown(str(name), folder, error) from error
+    device, folder = device or _default_device(), _folder(str(name))
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    hf, tokenizer = _pretrained(str(name), folder, {"dtype": _dtype(dtype, device), "device_map": device_map}, options)
     if device_map is None and not sharded:
-        try:
-            hf.to(device)
-        except RuntimeError as error:
-            raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
+        _move(hf, device)
     model = CodeModel(str(name), hf, tokenizer, source=folder)
     if sharded:
         from ellora_trust.sharded import shard
@@ -96,6 +81,26 @@ def load(
 
         return traced(model)
     return model
+
+
+def _pretrained(name: str, folder: Path | None, weights: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any]:
+    """The model and its tokenizer as transformers loads them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = str(folder or name)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(where, **options)
+            return AutoModelForCausalLM.from_pretrained(where, use_safetensors=True, **weights, **options), tokenizer
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unknown(name, folder, error) from error
+
+
+def _move(hf: Any, device: str) -> None:
+    try:
+        hf.to(device)
+    except RuntimeError as error:
+        raise EnvironmentProblem(f"device {device!r} cannot be used: {error}; use --device cpu") from error
 
 
 def _default_device() -> str:

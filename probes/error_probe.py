@@ -214,9 +214,7 @@ class ErrorProbe:
         Raises:
             InputError: No error predictor there, a damaged one, or another model.
         """
-        artifact, tensors = artifacts.read(Path(folder), kind=KIND)
-        if model is not None:
-            artifact.check_model(model, force=force)
+        artifact, tensors = artifacts.read(Path(folder), kind=KIND, model=model, force=force)
         config = artifact.config
         settings = {**config["settings"], "strengths": tuple(config["settings"]["strengths"])}
         probe = cls(Settings(**settings))

@@ -116,9 +116,7 @@ class Gate:
         Raises:
             InputError: No gate there, a damaged one, or one of another model.
         """
-        artifact, tensors = artifacts.read(Path(folder), kind=KIND)
-        if model is not None:
-            artifact.check_model(model, force=force)
+        artifact, tensors = artifacts.read(Path(folder), kind=KIND, model=model, force=force)
         score = LinearScore(tensors["weight"], artifact.config["bias"])
         return cls(score, artifact.config["threshold"], artifact.site)
 

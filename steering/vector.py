@@ -228,9 +228,7 @@ class SteeringVector:
         Raises:
             InputError: No vector there, a damaged one, or one of another model.
         """
-        artifact, directions = artifacts.read(Path(folder), kind=KIND)
-        if model is not None:
-            artifact.check_model(model, force=force)
+        artifact, directions = artifacts.read(Path(folder), kind=KIND, model=model, force=force)
         c = artifact.config
         return cls(directions, c["method"], c["position"], tuple(c["sites"]), c["strength"], artifact)
 

@@ -128,7 +128,7 @@ def _run(
             history += [replace(check, step=config["steps"] + check.step) for check in taught.history]
             config["distilled"] = taught.why
             if found is not None:
-                found = together(found, taught.cost, steps=loop.budget.steps, after=robust.steps)
+                found = together(found, taught.cost, steps=max(1, config["steps"]), after=robust.steps)
         if plain is not None and found is not None:
             multiples = _multiples(loop, weights, found, plain, adapters=where.rank is not None)
         delta = weights.delta()

@@ -183,12 +183,15 @@ class Loop:
     def _batch(self, n: int, side: str, step: int) -> list[int]:
         """Numbers of a step's items: passes over the set, each in another order; the step alone decides."""
         size = self.budget.batch_size if side == "forget" else self.budget.retain_batch_size
-        found = []
-        for place in range(step * size, (step + 1) * size):
-            order = list(range(n))
-            random.Random(f"{self.seed}/{side}/{place // n}").shuffle(order)
-            found.append(order[place % n])
-        return sorted(set(found))
+        places = range(step * size, (step + 1) * size)
+        orders = {number: self._order(n, side, number) for number in {place // n for place in places}}
+        return sorted({orders[place // n][place % n] for place in places})
+
+    def _order(self, n: int, side: str, number: int) -> list[int]:
+        """The order of one pass."""
+        order = list(range(n))
+        random.Random(f"{self.seed}/{side}/{number}").shuffle(order)
+        return order
 
     @torch.no_grad()
     def _check(self, weights: Trainable, step: int) -> Check:

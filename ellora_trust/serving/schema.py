@@ -6,6 +6,7 @@ asked = parse(CompletionRequest, b'{"model": "smollm2", "prompt": "x =", "max_to
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,7 +59,7 @@ class StreamOptions(_Strict):
     include_obfuscation: bool | None = None
 
 
-class Asked(_Strict):
+class Asked(_Strict, ABC):
     """What both kinds of request share."""
 
     model: str | None = None
@@ -82,8 +83,9 @@ class Asked(_Strict):
         return self.max_tokens
 
     @property
+    @abstractmethod
     def wants_logprobs(self) -> bool:
-        raise NotImplementedError
+        """Whether log-probabilities come with the answer."""
 
 
 class CompletionRequest(Asked):
