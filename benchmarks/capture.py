@@ -22,6 +22,8 @@ from typing import Any
 import torch
 
 import ellora_trust as et
+from ellora_trust.backends.around import modules_around
+from ellora_trust.backends.transformer_lens import open_bridge
 from ellora_trust.batching import pad_left, plan_batches, tokenize
 from ellora_trust.hooks import Recorder
 from ellora_trust.inference import SharedPrefix, forward, start_recorder
@@ -120,11 +122,7 @@ def _lens(model: et.CodeModel, batches: list) -> Work:
 
     def run() -> None:
         if not lens:
-            from transformer_lens.model_bridge import TransformerBridge
-
-            lens.append(
-                TransformerBridge.boot_transformers(str(model.source), hf_model=model.hf, tokenizer=model.tokenizer)
-            )
+            lens.append(open_bridge(model))
         names = [f"blocks.{layer}.hook_out" for layer in range(model.arch.n_layers)]
         with torch.no_grad():
             for batch in batches:
@@ -143,7 +141,7 @@ def _nnsight(model: et.CodeModel, batches: list) -> Work:
         if not traced:
             from nnsight import TransformersModel
 
-            traced.append(TransformersModel(model.hf, tokenizer=model.tokenizer, task="text-generation"))
+            traced.append(TransformersModel(modules_around(model), tokenizer=model.tokenizer, task="text-generation"))
         wrapped = traced[0]
         for batch in batches:
             ids, mask = pad_left([row.ids for row in batch], model.pad_id, model.device)

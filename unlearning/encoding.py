@@ -2,6 +2,7 @@
 
     row = completion_row(model, item)               # what is suppressed, what is kept around it
     view = look(model, [row, ...])                  # (n_counted, vocabulary): prompts and padding are not projected
+    logprobs, owners = scored(model, rows, "bad")   # of any number of rows, without gradients
 
 A place is a token that is predicted. `targets` says which token it should be, `bad` which it should not be; IGNORED
 says nothing.
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ellora_trust.batching import plan_batches
 from ellora_trust.errors import InputError
 from ellora_trust.spans import token_map
 from unlearning.data import Item
 from unlearning.marking import changes
+from unlearning.objectives import label_logprobs
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -140,6 +143,16 @@ def look(model: CodeModel, rows: Sequence[Row]) -> View:
     with _projecting(model.arch.head, _chosen(rows, mask)):
         out: Any = model.hf(input_ids=ids, attention_mask=mask, use_cache=False)
     return _view(out.logits[0], rows)
+
+
+@torch.no_grad()
+def scored(model: CodeModel, rows: Sequence[Row], side: str) -> tuple[Tensor, Tensor]:
+    """Return log p of every `targets` or `bad`, in nats, and which row each belongs to, both (n,), in batches."""
+    found: list[tuple[Tensor, Tensor]] = []
+    for batch in plan_batches([len(row.ids) for row in rows], model.token_budget):
+        logits, labels, owners = look(model, [rows[i] for i in batch]).of(side)
+        found.append((label_logprobs(logits, labels), torch.tensor(batch, device=owners.device)[owners]))
+    return torch.cat([values for values, _ in found]), torch.cat([owners for _, owners in found])
 
 
 def placed(states: Tensor, rows: Sequence[Row], mask: Tensor) -> View:

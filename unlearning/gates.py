@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
 from ellora_trust.intervention import WeightChange
 from unlearning.data import Item
 from unlearning.delta import Edit
-from unlearning.encoding import completion_row, kept_row, look
-from unlearning.objectives import keep, label_logprobs
+from unlearning.encoding import completion_row, kept_row, scored
+from unlearning.held_out import divide
 from unlearning.torchao_rounding import available, stored
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ class Limits:
     retain: float = 0.1
     """Rise of the loss on items to keep, nats a token."""
     relearn_steps: int = 5
-    """Steps of training on half of the forgotten items after which the fault must not be back in the other half."""
+    """Steps of training on half of the groups to forget, after which the fault must not be back in the others."""
     relearn_rate: float = 1e-4
     """Learning rate of that training."""
     relearn_share: float = 0.5
@@ -106,8 +104,7 @@ def gates(
 def _measured(
     model: CodeModel, edit: Edit, forget: Sequence[Item], retain: Sequence[Item], limits: Limits
 ) -> Iterator[Gate]:
-    half = max(1, len(forget) // 2)
-    other = list(forget[half:] or forget)[:_MOST]
+    half, other = divide(forget, 0.5, "relearn")
     before, kept_before = fault(model, other), loss(model, retain)
     most = limits.relearn_share * before
     with edit.apply(model):
@@ -115,7 +112,7 @@ def _measured(
         yield _gate("forgotten", gone, most, _FAULT)
         yield _gate("retain", loss(model, retain) - kept_before, limits.retain, "nats a token")
         steps, rate = limits.relearn_steps, limits.relearn_rate
-        again = relearn(model, forget[:half], steps=steps, learning_rate=rate, watch=lambda m: fault(m, other))
+        again = relearn(model, half, steps=steps, learning_rate=rate, watch=lambda m: fault(m, other))
         yield _gate("relearn", again.curve[-1], most, _FAULT)
         for name, change in _rounded(model):
             with change.apply(model):
@@ -136,14 +133,11 @@ def _gate(name: str, value: float, limit: float, unit: str) -> Gate:
     return Gate(name, bool(value <= limit), value, limit, unit)
 
 
-@torch.no_grad()
 def fault(model: CodeModel, items: Sequence[Item]) -> float:
     """Mean probability of the tokens that shall go, [0, 1]."""
-    logits, labels, _ = look(model, [completion_row(model, item) for item in items[:_MOST]]).of("bad")
-    return float(label_logprobs(logits, labels).exp().mean())
+    return float(scored(model, [completion_row(model, item) for item in items[:_MOST]], "bad")[0].exp().mean())
 
 
-@torch.no_grad()
 def loss(model: CodeModel, items: Sequence[Item]) -> float:
     """Cross-entropy of what shall stay, nats a token."""
-    return float(keep(*look(model, [kept_row(model, item) for item in items[:_MOST]]).of("targets")[:2]))
+    return -float(scored(model, [kept_row(model, item) for item in items[:_MOST]], "targets")[0].mean())

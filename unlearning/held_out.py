@@ -37,12 +37,13 @@ def split(forget: Sequence[Item], retain: Sequence[Item], *, share: float, seed:
     Raises:
         InputError: A set has too few groups for it.
     """
-    parts = [_held(items, share, f"{seed}/{side}") for items, side in ((forget, "forget"), (retain, "retain"))]
+    parts = [divide(items, share, f"{seed}/{side}") for items, side in ((forget, "forget"), (retain, "retain"))]
     (forget_used, forget_held), (retain_used, retain_held) = parts
     return Watched(forget_used, retain_used, forget_held[:_WATCHED], retain_held[:_WATCHED])
 
 
-def _held(items: Sequence[Item], share: float, key: str) -> tuple[list[Item], list[Item]]:
+def divide(items: Sequence[Item], share: float, key: str) -> tuple[list[Item], list[Item]]:
+    """Return all but a share of the groups, and that share; all items twice where it is less than half a group."""
     groups = sorted({item.group for item in items})
     n_held = round(share * len(groups))
     if not items or n_held == 0:

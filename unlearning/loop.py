@@ -16,7 +16,7 @@ from unlearning import objectives as losses
 from unlearning.budget import Budget
 from unlearning.contexts import contexts
 from unlearning.data import Item
-from unlearning.encoding import Row, View, completion_row, descend, kept_row, look, replacement_row
+from unlearning.encoding import Row, View, completion_row, descend, kept_row, look, replacement_row, scored
 from unlearning.held_out import Watched
 from unlearning.progress_state import Check, ProgressState
 from unlearning.recipes import Objective
@@ -62,7 +62,7 @@ class Loop:
     multiplier: float = field(init=False)
 
     def __post_init__(self) -> None:
-        model, objective, items = self.model, self.objective, self.items
+        model, objective, items, seed = self.model, self.objective, self.items, self.seed
         self.multiplier = self.budget.retain_weight
         self.forget = [self._row(item) for item in items.forget]
         self.beside = [completion_row(model, item) for item in items.forget] if objective.reads == "both" else []
@@ -72,7 +72,7 @@ class Loop:
         around = contexts(model, items.forget, self.forget) if objective.need == "contexts" else ()
         # What a student follows are kept texts, all of whose tokens count.
         sides = ([], self.forget) if objective.reads == "kept" else (self.forget, self.kept)
-        self.reference = Reference.of(model, *sides, need=objective.need, layer=self.layer, contexts=around)
+        self.reference = Reference.of(model, *sides, need=objective.need, layer=self.layer, contexts=around, seed=seed)
         self.base_loss = self._kept_loss()
 
     def _row(self, item: Item) -> Row:
@@ -193,19 +193,14 @@ class Loop:
         random.Random(f"{self.seed}/{side}/{number}").shuffle(order)
         return order
 
-    @torch.no_grad()
     def _check(self, weights: Trainable, step: int) -> Check:
         """Look at the model that the edit would make of these weights."""
         with weights.subtracted(self.objective.subtract):
-            logits, labels, _ = look(self.model, self.watched_bad).of("bad")
-            bad = losses.label_logprobs(logits, labels).exp().mean()
+            bad = scored(self.model, self.watched_bad, "bad")[0].exp().mean()
             return Check(step, float(bad), self._kept_loss() - self.base_loss, self.multiplier)
 
-    @torch.no_grad()
     def _kept_loss(self) -> float:
-        if not self.watched_kept:
-            return 0.0
-        return float(losses.keep(*look(self.model, self.watched_kept).of("targets")[:2]))
+        return -float(scored(self.model, self.watched_kept, "targets")[0].mean()) if self.watched_kept else 0.0
 
     def _good(self, check: Check) -> bool:
         may_be_bad = self.damaged and check.step < self.budget.steps

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from ellora_trust.stats import Estimate, group_bootstrap
 from unlearning.data import Item
 from unlearning.delta import Edit
-from unlearning.encoding import Row, completion_row, kept_row, look
-from unlearning.objectives import label_logprobs
+from unlearning.encoding import Row, completion_row, kept_row, scored
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -96,7 +95,6 @@ def loss_estimate(model: CodeModel, items: Sequence[Item]) -> Estimate:
     return _over_items(model, [kept_row(model, item) for item in items], items, "targets", torch.neg)
 
 
-@torch.no_grad()
 def _over_items(
     model: CodeModel,
     rows: Sequence[Row],
@@ -104,8 +102,8 @@ def _over_items(
     side: str,
     of: Callable[[torch.Tensor], torch.Tensor],
 ) -> Estimate:
-    logits, labels, owners = look(model, rows).of(side)
-    values, index = of(label_logprobs(logits, labels)).double().cpu().numpy(), owners.cpu().numpy()
+    logprobs, owners = scored(model, rows, side)
+    values, index = of(logprobs).double().cpu().numpy(), owners.cpu().numpy()
     sums = np.bincount(index, values, minlength=len(items)).astype(float)
     counts = np.bincount(index, minlength=len(items)).astype(float)
     groups = [item.group for item in items]

@@ -57,6 +57,7 @@ class Reference:
         need: Need,
         layer: int = 0,
         contexts: Sequence[Contexts] = (),
+        seed: int = 0,
     ) -> Reference:
         """Compute it, or read what was computed for the same model and rows before.
 
@@ -67,6 +68,7 @@ class Reference:
             need: What is computed.
             layer: Of `hidden`.
             contexts: Of the forget side, for `contexts`.
+            seed: Of the direction that goes with `hidden`.
         """
         weight = model.arch.head.weight
         assert isinstance(weight, Tensor)
@@ -75,14 +77,14 @@ class Reference:
             return cls({}, n_vocabulary)
         rows = [[[r.ids, r.places, r.targets, r.bad] for r in side] for side in (forget, kept)]
         rows += [[[c.expert.ids, c.novice.ids] for c in contexts]]
-        identity = json.dumps([model.fingerprint, rows, need, layer, WHOLE, TOP])
+        identity = json.dumps([model.fingerprint, rows, need, layer, seed if need == "hidden" else 0, WHOLE, TOP])
         path = cache_dir() / "references" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
         from safetensors.torch import load_file, save_file
 
         if path.exists():
             return cls(load_file(path, device=str(model.device)), n_vocabulary)
         if need == "hidden":
-            tensors = _hidden(model, forget, kept, layer)
+            tensors = _hidden(model, forget, kept, layer, seed)
         elif need == "contexts":
             tensors = {**_introspected(model, forget, contexts), **_side(model, kept, "kept", "full")}
         else:
@@ -150,13 +152,13 @@ def _introspected(model: CodeModel, rows: Sequence[Row], contexts: Sequence[Cont
 
 
 @torch.no_grad()
-def _hidden(model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], layer: int) -> dict[str, Tensor]:
+def _hidden(model: CodeModel, forget: Sequence[Row], kept: Sequence[Row], layer: int, seed: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for batch in plan_batches([len(row.ids) for row in kept], model.token_budget):
         view = look_hidden(model, [kept[i] for i in batch], layer)
         found.update({f"kept.hidden.{n}": view.logits[view.rows == place] for place, n in enumerate(batch)})
     first = look_hidden(model, forget[:64], layer)
-    return {**found, "direction": random_direction(first.logits)}
+    return {**found, "direction": random_direction(first.logits, seed=seed)}
 
 
 def _kept(logprobs: Tensor, name: str) -> dict[str, Tensor]:

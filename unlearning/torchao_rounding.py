@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,18 @@ _GROUPS = (64, 32, 16)
 
 
 def available() -> bool:
-    """Return whether torchao is installed."""
+    """Return whether torchao is installed and goes with this torch; one that does not is warned of."""
+    if not _installed():
+        return False
+    try:
+        _check()
+    except EnvironmentProblem as error:
+        warnings.warn(f"rounding by torchao is left out: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def _installed() -> bool:
     return importlib.util.find_spec("torchao") is not None
 
 
@@ -49,8 +61,6 @@ def stored(model: CodeModel, bits: int) -> WeightChange:
     """
     if bits not in (4, 8):
         raise InputError(f"bits={bits} are out of range for torchao; use 8 or 4")
-    if not available():
-        raise EnvironmentProblem("torchao is not installed; run: pip install 'ellora-trust[torchao]'")
     _check()
     tied = {id(p) for module in model.hf.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     weights: dict[str, Tensor] = {}
@@ -65,6 +75,8 @@ def stored(model: CodeModel, bits: int) -> WeightChange:
 
 
 def _check() -> None:
+    if not _installed():
+        raise EnvironmentProblem("torchao is not installed; run: pip install 'ellora-trust[torchao]'")
     try:
         with _calm():
             importlib.import_module("torchao.quantization")

@@ -24,6 +24,7 @@ from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ellora_trust.architecture import Architecture, Block, discover
+from ellora_trust.backends.around import modules_around
 from ellora_trust.backends.skeleton import Order, discover_unloaded, execution_order, paths
 from ellora_trust.errors import EnvironmentProblem, InputError
 from ellora_trust.model import CodeModel
@@ -183,8 +184,7 @@ def traced(model: CodeModel) -> TracedModel:
     """
     from nnsight import TransformersModel
 
-    shared = {id(tensor): tensor for tensor in (*model.hf.parameters(), *model.hf.buffers())}
-    modules = copy.deepcopy(model.hf, shared)
+    modules = modules_around(model)
     arch = discover(modules)
     order = execution_order(modules, arch)
     envoy = TransformersModel(modules, tokenizer=model.tokenizer, task="text-generation")

@@ -9,10 +9,10 @@ Direct logit attribution needs none of this: `attribution.direct` holds the norm
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import TYPE_CHECKING, Any
 
+from ellora_trust.backends.around import modules_around
 from ellora_trust.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def open_bridge(model: CodeModel) -> Any:
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    shared = {id(tensor): tensor for tensor in (*model.hf.parameters(), *model.hf.buffers())}
-    modules = copy.deepcopy(model.hf, shared)
+    modules = modules_around(model)
     name, device = str(model.source or model.name), model.device
     try:
         return TransformerBridge.boot_transformers(

@@ -188,10 +188,11 @@ def _scored(row: Row, logprobs: torch.Tensor) -> tuple[float, bool]:
 def _decoding(given: Mapping[str, Any]) -> Decoding:
     """Return the decoding that a task's generation_kwargs ask for."""
     sampled = bool(given.get("do_sample"))
-    unknown = sorted(set(given) - _KNOWN) if sampled else []
+    # A greedy answer does not depend on what only shapes sampling; beams are another answer.
+    unknown = sorted(set(given) - _KNOWN) if sampled else [n for n in ("num_beams",) if given.get(n, 1) != 1]
     if unknown:
         raise InputError(
-            f"the task samples with {unknown[0]!r}, which is not done here; use temperature alone, or do_sample: false"
+            f"the task answers with {unknown[0]!r}, which is not done here; use temperature alone, or do_sample: false"
         )
     until = given.get("until") or ()
     stop = (until,) if isinstance(until, str) else tuple(until)

@@ -88,51 +88,85 @@ def explain(
 
     if not prompt.strip():
         raise InputError("the prompt has no text; give what the model is asked")
-    asked = _Case(
-        load(model) if isinstance(model, str) else model,
-        language,
-        force,
-        progress,
-        {"max_new_tokens": max_new_tokens, "stop": tuple(stop)},
+    given = _Given(
+        probe=probe,
+        index=index,
+        vectors=vectors,
+        tasks=tasks,
+        foil=foil,
+        against=against,
+        language=language,
+        k=k,
+        max_new_tokens=max_new_tokens,
+        stop=tuple(stop),
+        format=format,
+        force=force,
+        progress=progress,
     )
-    return asked.explain(prompt, (probe, index, vectors, tasks), (foil, against), k=k, format=format)
+    return _Case(load(model) if isinstance(model, str) else model, prompt, given).explain()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a run was given, as in `explain`."""
+
+    probe: ErrorProbe | str | Path | None
+    index: str | Path | None
+    vectors: Mapping[str, SteeringVector] | Sequence[str | Path]
+    tasks: TaskVectors | str | Path | None
+    foil: str | None
+    against: str | None
+    language: Language
+    k: int
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    format: str
+    force: bool
+    progress: bool
+
+    @property
+    def length(self) -> dict[str, Any]:
+        return {"max_new_tokens": self.max_new_tokens, "stop": self.stop}
+
+    def settings(self) -> dict[str, str]:
+        """What makes the run again, as far as it was given in words; artifacts in memory have no name."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("vectors", "progress")}
+        said = {name: str(value) for name, value in plain.items() if isinstance(value, str | Path | int | tuple)}
+        return {**said, "vectors": ", ".join(map(str, self.vectors))}
 
 
 @dataclass
 class _Case:
-    """One run: the model, how it is asked, and the seconds of each step."""
+    """One run: the model, what it is asked, and the seconds of each step."""
 
     model: CodeModel
-    language: Language
-    force: bool
-    progress: bool
-    length: dict[str, Any]
+    prompt: str
+    given: _Given
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def explain(self, prompt: str, means: Any, instead: Any, *, k: int, format: str) -> Explanation:
-        (probe, index, vectors, tasks), (foil, against) = means, instead
+    def explain(self) -> Explanation:
+        given = self.given
         with self._timed("answer"):
-            said = self._say(prompt, probe, format)
+            said = self._say()
         risky = risky_span(said)
-        about, other = foil_span(said, foil) if foil is not None else (risky, None)
+        about, other = foil_span(said, given.foil) if given.foil is not None else (risky, None)
         with self._timed("words"):
-            words = words_behind(self.model, said, about, other, self.language, progress=self.progress)
+            words = words_behind(self.model, said, about, other, given.language, progress=given.progress)
         with self._timed("components"):
-            other_prompt = self._put(against, said.prompt != prompt)
-            components, pair = self._components(said, words.result, other_prompt)
+            components, pair = self._components(said, words.result)
         with self._timed("documents"):
-            documents, plan = self._documents(said, about, foil, index, k)
+            documents, plan = self._documents(said, about)
         with self._timed("steering"):
-            trials = self._steer(said, vectors, foil)
+            trials = self._steer(said)
         with self._timed("task"):
-            task = self._task(said, tasks)
+            task = self._task(said)
         return Explanation(
             model=self.model.name,
             fingerprint=self.model.fingerprint,
             said=said,
             risky=risky,
             about=about,
-            foil=foil,
+            foil=given.foil,
             words=words,
             components=components,
             pair=pair,
@@ -141,13 +175,8 @@ class _Case:
             trials=trials,
             task=task,
             seconds=self.seconds,
-            settings=self._settings(format, probe, index),
+            settings=given.settings(),
         )
-
-    def _settings(self, format: str, probe: Any, index: Any) -> dict[str, str]:
-        folders = {name: str(one) for name, one in (("probe", probe), ("index", index)) if isinstance(one, (str, Path))}
-        length = {name: str(value) for name, value in self.length.items()}
-        return {"language": self.language, "format": format, **length, **folders}
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -155,52 +184,54 @@ class _Case:
         yield
         self.seconds[name] = (time.monotonic() - wall, time.process_time() - processor)
 
-    def _say(self, prompt: str, probe: ErrorProbe | str | Path | None, format: str) -> Said:
+    def _say(self) -> Said:
         from ellora_trust.prompts import chat
         from probes.error_probe import ErrorProbe
         from probes.watching.answering import FORMATS, Guard
 
+        probe, format, force = self.given.probe, self.given.format, self.given.force
         if format not in FORMATS:
             raise InputError(f"unknown prompt format {format!r}; use one of {', '.join(FORMATS)}")
         if probe is None:
-            put = chat(self.model, prompt) if format == "chat" else prompt
-            return say(self.model, put, None, **self.length)
-        fitted = probe if isinstance(probe, ErrorProbe) else ErrorProbe.load(probe, model=self.model, force=self.force)
-        return say(self.model, prompt, Guard(fitted, self.model, format=format, force=self.force, **self.length))
+            put = chat(self.model, self.prompt) if format == "chat" else self.prompt
+            return say(self.model, put, None, **self.given.length)
+        fitted = probe if isinstance(probe, ErrorProbe) else ErrorProbe.load(probe, model=self.model, force=force)
+        guard = Guard(fitted, self.model, format=format, force=force, **self.given.length)
+        return say(self.model, self.prompt, guard)
 
-    def _put(self, against: str | None, as_chat: bool) -> str | None:
+    def _components(self, said: Said, words: Any) -> tuple[Located | None, str]:
+        from attribution.components_job import locate
         from ellora_trust.prompts import chat
 
-        return chat(self.model, against) if against is not None and as_chat else against
-
-    def _components(self, said: Said, words: Any, against: str | None) -> tuple[Located | None, str]:
-        from attribution.components_job import locate
-
+        against = self.given.against
+        if against is not None and said.prompt != self.prompt:  # it was put as a chat, so the other prompt is too
+            against = chat(self.model, against)
         pair, sentence = decisive_pair(self.model, said.prompt, words, against)
-        return (None if pair is None else locate(self.model, [pair], progress=self.progress)), sentence
+        return (None if pair is None else locate(self.model, [pair], progress=self.given.progress)), sentence
 
-    def _documents(
-        self, said: Said, about: AnswerSpan, foil: str | None, index: str | Path | None, k: int
-    ) -> tuple[Asked | None, EditPlan | None]:
+    def _documents(self, said: Said, about: AnswerSpan) -> tuple[Asked | None, EditPlan | None]:
         from attribution.asking import Library
 
-        if index is None:
+        given = self.given
+        if given.index is None:
             return None, None
-        library = Library.open(Path(index), self.model, force=self.force)
+        library = Library.open(Path(given.index), self.model, force=given.force)
         first = len(said.prompt)
-        span = None if foil is not None else (first + about.start, first + about.end)
-        asked = library.with_lines(library.ask(said.prompt, said.answer, about=span, foil=foil, k=k))
+        span = None if given.foil is not None else (first + about.start, first + about.end)
+        asked = library.with_lines(library.ask(said.prompt, said.answer, about=span, foil=given.foil, k=given.k))
         return asked, plan_edit(library, asked)
 
-    def _task(self, said: Said, tasks: TaskVectors | str | Path | None) -> NamedTask | None:
-        return None if tasks is None else identify_task(self.model, said.prompt, tasks, force=self.force)
+    def _task(self, said: Said) -> NamedTask | None:
+        tasks = self.given.tasks
+        return None if tasks is None else identify_task(self.model, said.prompt, tasks, force=self.given.force)
 
-    def _steer(self, said: Said, vectors: Any, foil: str | None) -> tuple[Trial, ...]:
+    def _steer(self, said: Said) -> tuple[Trial, ...]:
         from steering import SteeringVector
 
+        given, vectors = self.given, self.given.vectors
         named = vectors if isinstance(vectors, Mapping) else {str(v): SteeringVector.load(v) for v in vectors}
 
         def asking(prompt: str) -> str:
-            return self.model.generate([prompt], **self.length)[0].text
+            return self.model.generate([prompt], **given.length)[0].text
 
-        return try_vectors(self.model, said, named, foil, asking, force=self.force)
+        return try_vectors(self.model, said, named, given.foil, asking, force=given.force)

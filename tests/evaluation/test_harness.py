@@ -82,8 +82,10 @@ def test_generations_are_those_of_the_harness_own_wrapper(ours, theirs):
     kwargs = {"until": ["\n"], "max_gen_toks": 8, "do_sample": False}
     asked = requests("generate_until", [(prompt, kwargs) for prompt, _ in PAIRS if prompt])
     assert ours.generate_until(asked) == theirs.generate_until(asked)
-    with pytest.raises(InputError, match="samples with 'top_p'"):
+    with pytest.raises(InputError, match="answers with 'top_p'"):
         ours.generate_until(requests("generate_until", [("x", {"do_sample": True, "top_p": 0.9})]))
+    with pytest.raises(InputError, match="answers with 'num_beams'"):
+        ours.generate_until(requests("generate_until", [("x", {"num_beams": 4})]))
 
 
 def test_a_vector_at_the_prompts_end_acts_there_and_not_at_the_continuations(tiny, ours, theirs):

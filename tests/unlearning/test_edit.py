@@ -361,6 +361,8 @@ def test_misdirection_moves_hidden_states_to_the_direction_and_keeps_the_others(
     rows = {"forget": [completion_row(model, i) for i in forgets()], "keep": [kept_row(model, i) for i in keeps()]}
     loop = Loop(model, OBJECTIVES["rmu"], SMALL, 0, split(forgets(), keeps(), share=0.2, seed=0), layer=0)
     direction = loop.reference.tensors["direction"]
+    other = Loop(model, OBJECTIVES["rmu"], SMALL, 1, split(forgets(), keeps(), share=0.2, seed=0), layer=0)
+    assert not torch.equal(other.reference.tensors["direction"], direction)
     before = {name: look_hidden(model, part, 0).logits for name, part in rows.items()}
     budget = Budget(30, 4, 4, 3e-3, collapse=100.0)
     edit = unlearn(model, forget=forgets(), retain=keeps(), objective="rmu", where="layers 0-0", budget=budget)

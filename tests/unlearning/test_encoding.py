@@ -8,7 +8,7 @@ from tiny_models import FAMILIES, make_model
 
 from ellora_trust.errors import InputError
 from unlearning.data import Item
-from unlearning.encoding import IGNORED, completion_row, kept_row, look, replacement_row
+from unlearning.encoding import IGNORED, completion_row, kept_row, look, replacement_row, scored
 
 PROMPT = "def add(a, b):\n"
 ITEM = Item("i", "g", PROMPT, "    return a + q\n", "    return a + z\n", ((len(PROMPT) + 15, len(PROMPT) + 16),))
@@ -42,6 +42,17 @@ def test_the_fix_is_learnt_and_the_fault_suppressed_where_they_part(tiny):
         tiny, [completion_row(tiny, ITEM).bad[0], row.targets[place]]
     )
     assert row.bad[place] != row.targets[place]
+
+
+def test_rows_are_scored_alike_in_one_batch_and_in_many(tiny, monkeypatch):
+    longer = Item("j", "g", PROMPT * 3, ITEM.completion)
+    rows = [completion_row(tiny, item) for item in (longer, ITEM, longer)]
+    logits, labels, owners = look(tiny, rows).of("bad")
+    monkeypatch.setattr(tiny, "token_budget", 1)
+    found, where = scored(tiny, rows, "bad")
+    for number in range(3):
+        expected = logits.log_softmax(-1).gather(1, labels[:, None])[owners == number, 0]
+        assert torch.allclose(found[where == number], expected, atol=1e-4)
 
 
 def test_what_the_fix_begins_with_as_well_does_not_count(tiny):

@@ -184,8 +184,12 @@ def test_a_distilled_copy_comes_back_to_what_its_teacher_keeps(model):
     steps = [check["step"] for check in found.history]
     assert steps == [0, 10, 16, 26, 36, 46, 56]
     assert found.history[3]["retain"] > found.history[-1]["retain"]
+    watched = split(**DATA, share=budget.holdout, seed=0).retain_held
+    before = loss(model, watched)
     with found.apply(model):
         assert loss(model, keeps()) < 0.5
+        # Of the copy too the rise is told from the model before the edit, not from its teacher.
+        assert found.history[-1]["retain"] == pytest.approx(loss(model, watched) - before, abs=1e-5)
     with plain.apply(model):
         assert loss(model, keeps()) < 0.5
 
