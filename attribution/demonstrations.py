@@ -54,8 +54,6 @@ class Demonstrations(Source):
 
     name = "demonstrations"
     tasks = tuple(TASKS)
-    max_new_tokens = 8
-    stop = ("\n",)
 
     def draw(self, n_fit: int, n_held: int, seed: int = 0) -> Drawn:
         fit: list[Query] = []
@@ -67,6 +65,9 @@ class Demonstrations(Source):
             fit += chosen
             held += others
         return Drawn(tuple(fit), {"other inputs": tuple(held)})
+
+    def limits(self, task: str) -> tuple[int, tuple[str, ...]]:
+        return 8, ("\n",)
 
     def done(self, queries: Sequence[Query], completions: Sequence[str]) -> list[bool]:
         return [text.strip() == query.answer.strip() for query, text in zip(queries, completions, strict=True)]

@@ -60,18 +60,18 @@ class Source(ABC):
     Attributes:
         name: Of the source.
         tasks: Names of its tasks.
-        max_new_tokens: Length limit of an answer, in tokens.
-        stop: Strings that end one.
     """
 
     name: str
     tasks: tuple[str, ...]
-    max_new_tokens: int
-    stop: tuple[str, ...]
 
     @abstractmethod
     def draw(self, n_fit: int, n_held: int, seed: int = 0) -> Drawn:
         """Return so many queries of each task at most, to fit on and of each kind that is held out."""
+
+    @abstractmethod
+    def limits(self, task: str) -> tuple[int, tuple[str, ...]]:
+        """Return how long a task's answer may be, in tokens, and which strings end it."""
 
     @abstractmethod
     def done(self, queries: Sequence[Query], completions: Sequence[str]) -> list[bool]:

@@ -28,9 +28,6 @@ class BuiltIn(Source):
             raise InputError(f"a task is named twice in {', '.join(names)}; name each once")
         self.tasks = tuple(names)
         self._loaded = {name: load_task(name) for name in names}
-        self.max_new_tokens = max(task.max_new_tokens for task in self._loaded.values())
-        # Answers are cut at their own task's stops when they are decided.
-        self.stop = ()
 
     @classmethod
     def allowed(cls) -> tuple[str, ...]:
@@ -45,23 +42,24 @@ class BuiltIn(Source):
             examples = task.examples(limit=4 * (n_fit + n_held), seed=seed)
             queries = []
             for one in examples:
-                bare = one.prompt if task.header else ""
-                queries.append(Query(name, task.header + one.prompt, one.answer or "", one.group, bare, bare, one))
+                bare, answer = (one.prompt if task.header else ""), one.answer or ""
+                # Where only running decides there is no answer by which a head could be chosen.
+                uninformed = bare if answer else ""
+                queries.append(Query(name, task.header + one.prompt, answer, one.group, bare, uninformed, one))
             chosen, others = split_groups(queries, n_fit, n_held)
             fit += chosen
             held += others
         return Drawn(tuple(fit), {"other questions": tuple(held)})
+
+    def limits(self, task: str) -> tuple[int, tuple[str, ...]]:
+        return self._loaded[task].max_new_tokens, tuple(self._loaded[task].stop)
 
     def done(self, queries: Sequence[Query], completions: Sequence[str]) -> list[bool]:
         found = [False] * len(queries)
         for name, task in self._loaded.items():
             rows = [row for row, query in enumerate(queries) if query.task == name]
             examples = [example for row in rows if (example := queries[row].example) is not None]
-            outcomes = task.decide_all(examples, [_cut(completions[row], task.stop) for row in rows]) if rows else []
+            outcomes = task.decide_all(examples, [completions[row] for row in rows]) if rows else []
             for row, outcome in zip(rows, outcomes, strict=True):
                 found[row] = outcome is Outcome.CORRECT
         return found
-
-
-def _cut(text: str, stops: Sequence[str]) -> str:
-    return text[: min([text.find(stop) for stop in stops if stop in text], default=len(text))]

@@ -29,8 +29,6 @@ class TestbedFamilies(Source):
 
     __test__ = False  # the name is no test's
     name = "testbed"
-    max_new_tokens = TestbedTask.max_new_tokens
-    stop = STOPS
 
     def __init__(self, box: Sandbox | None = None):
         self.tasks = tuple(FAMILIES)
@@ -45,6 +43,9 @@ class TestbedFamilies(Source):
             plain += [_query(family, pair, seed, "unrelated") for pair in others]
             reworded += [_query(family, pair, seed, "paraphrase") for pair in others]
         return Drawn(tuple(fit), {"other words": tuple(plain), "other words and wording": tuple(reworded)})
+
+    def limits(self, task: str) -> tuple[int, tuple[str, ...]]:
+        return TestbedTask.max_new_tokens, STOPS
 
     def done(self, queries: Sequence[Query], completions: Sequence[str]) -> list[bool]:
         examples = [query.example for query in queries if query.example is not None]

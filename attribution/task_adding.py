@@ -12,7 +12,7 @@ body is not one token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,17 +70,46 @@ def best_place(
         vectors: One for each, (n, d_model).
         bar: Is moved on by one a place.
     """
-    prompts, answers = [query.neutral for query in queries], [query.answer for query in queries]
+    prompts = [query.neutral for query in queries]
+    scored = [n for n, query in enumerate(queries) if query.answer]
+    texts = [prompts[n] for n in scored], [queries[n].answer for n in scored]
     found: dict[tuple[str, float], tuple[int, float]] = {}
     for layer in layers(model.arch.n_layers):
         for strength in STRENGTHS:
-            with adding(model, f"resid.{layer}", strength * vectors):
-                likely = float(np.mean([score.sum for score in model.score(prompts, answers)]))
-                said = model.generate(prompts, max_new_tokens=source.max_new_tokens, stop=source.stop)
-            n_done = sum(source.done(queries, [one.text for one in said]))
-            found[f"resid.{layer}", strength] = (n_done, likely)
+            place = f"resid.{layer}", strength
+            with adding(model, place[0], strength * vectors[scored]):
+                likely = float(np.mean([score.sum for score in model.score(*texts)]))
+            said = answers_after(model, source, queries, prompts, (place[0], strength * vectors))
+            found[place] = (sum(source.done(queries, said)), likely)
             bar.advance(1)
     return max(found, key=lambda place: found[place])
+
+
+def answers_after(
+    model: CodeModel,
+    source: Source,
+    queries: Sequence[Query],
+    prompts: Sequence[str],
+    added: tuple[str, Tensor] | None = None,
+) -> list[str]:
+    """Return what is said after each query's prompt, within the limits of its task.
+
+    Args:
+        model: The model.
+        source: Knows the limits.
+        queries: Say the task of each prompt.
+        prompts: As many.
+        added: Site and vectors, (n, d_model), one for each prompt.
+    """
+    rows: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+    for number, query in enumerate(queries):
+        rows.setdefault(source.limits(query.task), []).append(number)
+    said: dict[int, str] = {}
+    for (length, stop), numbers in rows.items():
+        with adding(model, added[0], added[1][numbers]) if added else nullcontext():
+            found = model.generate([prompts[n] for n in numbers], max_new_tokens=length, stop=stop)
+        said.update(zip(numbers, (one.text for one in found), strict=True))
+    return [said[n] for n in range(len(queries))]
 
 
 def layers(n_layers: int) -> list[int]:

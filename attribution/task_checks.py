@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attribution.queries import Drawn, Query, Source
-from attribution.task_adding import adding
+from attribution.task_adding import answers_after
 from attribution.task_heads import head_outputs, head_sites
 from attribution.task_readout import Readout, bag_of_words, nearest_mean
 from attribution.tasks import TaskVectors
@@ -154,17 +154,10 @@ def causal_check(
     noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
     noise *= own.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
     neutral = [query.neutral for query in asked]
-    said = [_said(model, source, [query.prompt for query in asked]), _said(model, source, neutral)]
-    for added in (own, noise, other):
-        with adding(model, vectors.site, added):
-            said.append(_said(model, source, neutral))
+    said = [answers_after(model, source, asked, prompts) for prompts in ([query.prompt for query in asked], neutral)]
+    said += [answers_after(model, source, asked, neutral, (vectors.site, added)) for added in (own, noise, other)]
     verdicts = [source.done(asked, texts) for texts in said]
     return [_rate(name, asked, right) for name, right in zip(CONDITIONS, verdicts, strict=True)]
-
-
-def _said(model: CodeModel, source: Source, prompts: Sequence[str]) -> list[str]:
-    found = model.generate(prompts, max_new_tokens=source.max_new_tokens, stop=source.stop)
-    return [one.text for one in found]
 
 
 def _rate(condition: str, queries: Sequence[Query], right: Sequence[bool]) -> Done:

@@ -4,17 +4,20 @@
 
 The case is a planted fault: a parallel sum without its reduction. What it is given is made first, once, and small: an
 error predictor from 200 questions, an index of the corpus' first 1,200 documents, task vectors. The picture is the
-report's first screen, drawn by a headless chromium. SmolLM2 is asked for an annotation, with a foil; nobody has its
-training corpus, so it has no index.
+report's first screen, drawn by a headless chromium. SmolLM2 is asked for an annotation, with a foil, and given an error
+predictor from 100 questions; nobody has its training corpus, so it gets an index of Python's own package `json`, which
+may or may not have been in it: what that costs is what is shown, not where the answer comes from.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,6 +30,8 @@ from ellora_trust.explaining.explanation import Explanation
 from ellora_trust.labeling import label
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
+from ellora_trust.tasks import load_task
+from ellora_trust.tasks.base import Task
 from ellora_trust.tasks.testbed.task import TestbedTask
 from probes import ErrorProbe
 
@@ -62,10 +67,19 @@ def main() -> None:
     if args.picture is not None:
         picture(args.out / "case" / "report.html", args.picture)
     if args.smollm2:
-        small = load("smollm2")
-        (plain,) = small.generate([TYPED], max_new_tokens=24, stop=("\n\n",))
-        foil = plain.text.replace(" bool", " int", 1)
-        tell(explain(small, TYPED, foil=foil, max_new_tokens=24, stop=("\n\n",)))
+        tell(annotation(load("smollm2"), args.out))
+
+
+def annotation(model: CodeModel, out: Path) -> Explanation:
+    """SmolLM2's case, with what it is given made first."""
+    build(model, Corpus.open(Path(json.__file__).parent), out / "index-smollm2", progress=True)
+    fit_predictor(model, load_task("types"), 100, out / "probe-smollm2")
+    length: dict[str, Any] = {"max_new_tokens": 24, "stop": ("\n\n",)}
+    (plain,) = model.generate([TYPED], **length)
+    foil = plain.text.replace(" bool", " int", 1)
+    return explain(
+        model, TYPED, probe=out / "probe-smollm2", index=out / "index-smollm2", foil=foil, format="plain", **length
+    )
 
 
 def prepare(model: CodeModel, out: Path) -> None:
@@ -74,10 +88,14 @@ def prepare(model: CodeModel, out: Path) -> None:
     if not (out / "tasks").exists():
         found = measure_tasks(model, "testbed", n_fit=12, n_held=6, n_trials=2, progress=True)
         found.vectors.save(out / "tasks", model=model)
-    if not (out / "probe").exists():
-        labelled = label(model, TestbedTask(), limit=200, sites="resid.*", positions=["answer"], progress=True)
-        probe = ErrorProbe().fit(dict(labelled.activations), labelled.wrong, labelled.groups)
-        probe.save(out / "probe", model=model)
+    fit_predictor(model, TestbedTask(), 200, out / "probe")
+
+
+def fit_predictor(model: CodeModel, task: Task, n: int, folder: Path) -> None:
+    """Fit an error predictor on n questions, unless it is there."""
+    if not folder.exists():
+        labelled = label(model, task, limit=n, sites="resid.*", positions=["answer"], progress=True)
+        ErrorProbe().fit(dict(labelled.activations), labelled.wrong, labelled.groups).save(folder, model=model)
 
 
 def tell(found: Explanation) -> None:

@@ -56,6 +56,11 @@ def line(name: str, skipped: int = 0) -> str:
     return rf"^{re.escape(name)}" + r"\s+\S+" * skipped + _N
 
 
+def estimate(name: str, between: str = "") -> str:
+    """The value with its interval after a row's name and a pattern between them."""
+    return rf"^{re.escape(name)}\s+{between}(\S+(?: s)? \[[^\]]+\])"
+
+
 def cell(names: str, column: int) -> str:
     """The cell of a Markdown row that begins with these cells, 0 the one after them."""
     return rf"^\| {re.escape(names)} \|" + r"[^|]*\|" * column + _CELL
@@ -111,8 +116,8 @@ PARTS: tuple[Part, ...] = (
         (
             Figure(
                 "Seconds to load the testbed",
-                r"^testbed\s+(\S+ s \[[^\]]+\])",
-                (("SmolLM2", r"^smollm2\s+(\S+ s \[[^\]]+\])"),),
+                estimate("testbed"),
+                (("SmolLM2", estimate("smollm2")),),
             ),
         ),
     ),
@@ -132,8 +137,19 @@ PARTS: tuple[Part, ...] = (
         (
             Figure(
                 "Generation with a vector at every layer, over without",
-                r"^all layers\s+1\s+(\S+ \[[^\]]+\])",
-                (("nothing attached", r"^null: plain\s+1\s+(\S+ \[[^\]]+\])"),),
+                estimate("all layers", r"1\s+"),
+                (("nothing attached", estimate("null: plain", r"1\s+")),),
+            ),
+        ),
+    ),
+    Part(
+        ATTACH,
+        script(ATTACH, "--batches", "1", "--rounds", "9", "--new-tokens", "48"),
+        (
+            Figure(
+                "Generation with a predictor attached, over without",
+                estimate("transformers generate", r"1\s+"),
+                (("nothing attached", estimate("null: ellora-trust generate", r"1\s+")),),
             ),
         ),
     ),
@@ -144,7 +160,18 @@ PARTS: tuple[Part, ...] = (
             Figure(
                 "Who predicts retraining, linear datamodelling score",
                 r"^.* \+ 3-gram idf\s+(\S+ \[[^\]]+\])",
-                (("3-grams alone", r"^3-gram idf\s+\d+\s+(\S+ \[[^\]]+\])"),),
+                (("3-grams alone", estimate("3-gram idf", r"\d+\s+")),),
+            ),
+        ),
+    ),
+    Part(
+        PLANTS,
+        module(PLANTS),
+        (
+            Figure(
+                "Of a document that taught a fault, the line named first holds it",
+                estimate("rather than the fix"),
+                (("a line at random", estimate("a line at random")),),
             ),
         ),
     ),
@@ -169,6 +196,31 @@ PARTS: tuple[Part, ...] = (
         ),
     ),
     Part("compare", module("compare"), ()),
+    Part(
+        "task_vectors",
+        module("task_vectors"),
+        (
+            Figure(
+                "SmolLM2's heads tell the task that examples tell",
+                cell("other inputs | chosen heads", 0),
+                (
+                    ("last layer", cell("other inputs | last layer", 0)),
+                    ("bag of words", cell("other inputs | bag of words", 0)),
+                ),
+            ),
+        ),
+    ),
+    Part(
+        "explain_case",
+        module("explain_case", "--smollm2"),
+        (
+            Figure(
+                "One answer explained on the testbed, seconds",
+                r"^testbed: (\S+) s",
+                (("SmolLM2", r"^smollm2: (\S+) s"),),
+            ),
+        ),
+    ),
     Part(
         "scaling",
         module("scaling"),

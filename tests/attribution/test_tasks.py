@@ -14,7 +14,7 @@ from tiny_models import hooks_of, make_model
 from attribution.demonstrations import TASKS, Demonstrations
 from attribution.queries import Drawn, Query, Source, source_of
 from attribution.queries_testbed import neutral
-from attribution.task_adding import adding
+from attribution.task_adding import adding, answers_after
 from attribution.task_checks import OURS, OWN, RANDOM, causal_check, identification
 from attribution.task_heads import first_order_effects, head_outputs, head_sites, indirect_effects
 from attribution.task_readout import Readout, bag_of_words, nearest_mean
@@ -34,7 +34,7 @@ PROMPT, ANSWER = "x = [1, 2, 3]\ny = x", "[:]\nfor i in y"
 class TwoTasks(Source):
     """Two tasks that a random model cannot do."""
 
-    name, tasks, max_new_tokens, stop = "two", ("add", "loop"), 3, ("\n",)
+    name, tasks = "two", ("add", "loop")
 
     def draw(self, n_fit: int, n_held: int, seed: int = 0) -> Drawn:
         made = [
@@ -44,6 +44,9 @@ class TwoTasks(Source):
         ]
         late = [query for query in made if int(query.group.split("/")[1]) >= n_fit]
         return Drawn(tuple(query for query in made if query not in late), {"others": tuple(late)})
+
+    def limits(self, task: str) -> tuple[int, tuple[str, ...]]:
+        return (3, ("\n",)) if task == "add" else (2, ())
 
     def done(self, queries: Sequence[Query], completions: Sequence[str]) -> list[bool]:
         return [text == query.answer for query, text in zip(queries, completions, strict=True)]
@@ -122,6 +125,19 @@ def test_a_vector_is_added_from_the_end_of_each_prompt_on_whatever_the_batch(tin
     for number, prompt in enumerate(prompts):
         with adding(tiny, "resid.0", step[number : number + 1]):
             assert tiny.generate([prompt], max_new_tokens=4)[0].tokens == together[number]
+
+
+def test_each_answer_has_its_own_tasks_limits_and_its_own_vector(tiny):
+    queries = [Query(task, "", "", str(n)) for n, task in enumerate(["loop", "add", "loop", "add"])]
+    prompts = ["x = 1", "for i in range(10):\n    y", "x", "y = 2"]
+    step = 20 * torch.randn(4, tiny.arch.d_model, generator=torch.Generator().manual_seed(0))
+    together = answers_after(tiny, TwoTasks(), queries, prompts, ("resid.0", step))
+    for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True)):
+        length, stop = TwoTasks().limits(query.task)
+        with adding(tiny, "resid.0", step[number : number + 1]):
+            (alone,) = tiny.generate([prompt], max_new_tokens=length, stop=stop)
+        assert together[number] == alone.text
+    assert together != answers_after(tiny, TwoTasks(), queries, prompts)
 
 
 def test_the_model_is_what_it_was_also_after_an_exception(tiny):
