@@ -81,18 +81,27 @@ def _its_model(folders: Sequence[Path | None], vectors: Mapping[str, SteeringVec
 
 
 def _render(explanation: Explanation, out: Path) -> None:
-    from rich.console import Console
-
-    from attribution.token_views import coloured
-    from ellora_trust.cli.render import print_table
-    from ellora_trust.cli.risk_colours import visible
-    from ellora_trust.explaining.page import documents_table, span_sentence, trials_table
+    from ellora_trust.explaining.page import span_sentence
 
     _print_answer(explanation)
     print(f"{explanation.said.verdict}\n{span_sentence(explanation)}")
     if explanation.task is not None:
         _heading("Which task it takes this for")
         print(explanation.task.sentence())
+    _reasons(explanation)
+    _remedies(explanation, out)
+    wall, processor = explanation.total_seconds
+    print(f"\n{wall:.1f} s ({processor:.1f} s of the processor); open {out}/report.html")
+
+
+def _reasons(explanation: Explanation) -> None:
+    """Words, components, documents."""
+    from rich.console import Console
+
+    from attribution.token_views import coloured
+    from ellora_trust.cli.risk_colours import visible
+    from ellora_trust.explaining.page import documents_table
+
     _heading("Which words made it say so")
     Console(highlight=False, soft_wrap=True).print(coloured(explanation.words.result))
     _table(explanation.words.strongest(5))
@@ -105,16 +114,19 @@ def _render(explanation: Explanation, out: Path) -> None:
         print("No index of training documents was given.")
     else:
         _table(documents_table(explanation.documents))
+
+
+def _remedies(explanation: Explanation, out: Path) -> None:
+    """Vectors that were tried, and the edit that would follow."""
+    from ellora_trust.explaining.page import trials_table
+
     _heading("Does it know better?")
     if explanation.trials:
-        found = trials_table(explanation)
-        print_table("", found.columns, [[visible(cell) for cell in row] for row in found.rows])
+        _table(trials_table(explanation))
     else:
         print("No steering vector was given.")
     _heading("Can it be removed?")
     print("\n".join(part for part in explanation.unlearning(out) if part))
-    wall, processor = explanation.total_seconds
-    print(f"\n{wall:.1f} s ({processor:.1f} s of the processor); open {out}/report.html")
 
 
 def _print_answer(explanation: Explanation) -> None:
