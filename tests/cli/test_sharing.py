@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ PROMPTS = [f"x{i} = {i}\n" * (1 + i % 7) for i in range(300)]
 
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = tuple(
+    "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 "
+    "--mixed_precision no --dynamo_backend no".split()
+)
 
 
 def shards(cache: Path) -> dict[str, str]:
@@ -38,10 +43,10 @@ def labels(path: Path, n: int = 200) -> Path:
     return path
 
 
-def launched(args: list[object], cache: Path) -> subprocess.Popen[str]:
-    """The command line in two processes that torchrun starts."""
+def launched(args: list[object], cache: Path, launcher: Sequence[str] = TORCHRUN) -> subprocess.Popen[str]:
+    """The command line in two processes."""
     env = {**os.environ, "ELLORA_TRUST_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", *TORCHRUN, "-m", "ellora_trust", *map(str, args)]
+    command = [sys.executable, "-m", *launcher, "-m", "ellora_trust", *map(str, args)]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -69,12 +74,12 @@ def test_two_ranks_label_what_one_process_labels_byte_by_byte(go, tiny_folder: P
     ).read_text()
 
 
-def test_two_ranks_index_what_one_process_indexes(go, tiny_folder: Path, tmp_path: Path):
+def test_two_ranks_of_accelerate_index_what_one_process_indexes(go, tiny_folder: Path, tmp_path: Path):
     (tmp_path / "code").mkdir()
     for number, text in enumerate(PROMPTS[:40]):
         (tmp_path / "code" / f"{number}.py").write_text(text)
     asked = ["attribute", "index", tmp_path / "code", "--model", tiny_folder]
-    done(launched([*asked, "--out", tmp_path / "two"], tmp_path / "cache"))
+    done(launched([*asked, "--out", tmp_path / "two"], tmp_path / "cache", ACCELERATE))
     assert go(*asked, "--out", tmp_path / "one")[0] == 0
     assert len(shards(tmp_path / "one")) > 0
     assert shards(tmp_path / "two") == shards(tmp_path / "one")
