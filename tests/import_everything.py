@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-PACKAGES = ("ellora_trust", "probes")
+PACKAGES = ("ellora_trust", "probes", "attribution", "steering", "unlearning")
 
 
 def main() -> int:
