@@ -159,7 +159,7 @@ PARTS: tuple[Part, ...] = (
         (
             Figure(
                 "Who predicts retraining, linear datamodelling score",
-                r"^.* \+ 3-gram idf\s+(\S+ \[[^\]]+\])",
+                estimate("3-gram idf + K-FAC, body + head, bits 4096"),
                 (("3-grams alone", estimate("3-gram idf", r"\d+\s+")),),
             ),
         ),
