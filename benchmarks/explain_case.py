@@ -95,7 +95,8 @@ def fit_predictor(model: CodeModel, task: Task, n: int, folder: Path) -> None:
     """Fit an error predictor on n questions, unless it is there."""
     if not folder.exists():
         labelled = label(model, task, limit=n, sites="resid.*", positions=["answer"], progress=True)
-        ErrorProbe().fit(dict(labelled.activations), labelled.wrong, labelled.groups).save(folder, model=model)
+        probe = ErrorProbe().fit(dict(labelled.activations), labelled.wrong, labelled.groups)
+        probe.save(folder, model=model, data={"task": task.name, "n": len(labelled.wrong)})
 
 
 def tell(found: Explanation) -> None:

@@ -26,7 +26,7 @@ from attribution.index import GradientIndex
 from ellora_trust.cachedir import size_of
 from ellora_trust.testbed.documents import corpus
 
-ROWS, ROW_BYTES, INDEX_MODEL = 20_000, 4096, "testbed"
+ROWS, ROW_BYTES, SMALL = 20_000, 4096, "testbed"
 NEW_TOKENS = 16
 
 
@@ -44,10 +44,8 @@ class Measured:
     """A token, generated."""
     stored: float
     """Bytes of one example at one layer and one position, on disk."""
-    index: float
-    """A token of a document, factors and row, of the testbed's model."""
-    index_forward: float
-    """A token read by the testbed's model, without the head."""
+    index: dict[str, float]
+    """A token of a document, factors and row, over reading it without the head; by model."""
     scan: float
     """Bytes of stored rows that a question passes in a second."""
 
@@ -73,7 +71,7 @@ def main() -> None:
     found = measure(model, args)
     print_measured(model, found)
     print_sizes(args)
-    print_corpora(args, found)
+    print_corpora(model, args, found)
 
 
 def measure(model: et.CodeModel, args: argparse.Namespace) -> Measured:
@@ -89,15 +87,13 @@ def measure(model: et.CodeModel, args: argparse.Namespace) -> Measured:
     plain = median(lambda: read(model, prompts))
     reading = {sites: median(lambda s=sites: et.capture(model, prompts, s, "last")) for sites in (last, "resid.*")}
     writing = median(lambda: model.generate(prompts, max_new_tokens=NEW_TOKENS)) - plain
-    index, index_forward = indexing(args)
     return Measured(
         forward=plain / n_tokens,
         capture_one=reading[last] / n_tokens,
         capture_all=reading["resid.*"] / n_tokens,
         write=writing / (NEW_TOKENS * len(prompts)),
         stored=bytes_stored(model, prompts),
-        index=index,
-        index_forward=index_forward,
+        index={one.name: indexing(one, args.index_tokens) for one in (et.load(SMALL), model)},
         scan=scanning(args.rounds),
     )
 
@@ -124,14 +120,12 @@ def bytes_stored(model: et.CodeModel, prompts: list[str]) -> float:
         return size_of(Path(folder)) / len(prompts) / model.arch.n_layers
 
 
-def indexing(args: argparse.Namespace) -> tuple[float, float]:
-    """Seconds a token to index documents, and to read them, with the testbed's model."""
-    model = et.load(INDEX_MODEL)
-    documents = [Source(str(i), one.text) for i, one in enumerate(corpus(1, n_tokens=args.index_tokens))]
-    n_tokens = sum(len(model.tokenizer(one.text).input_ids) for one in documents)
+def indexing(model: et.CodeModel, n_tokens: int) -> float:
+    """Time to index the testbed's documents, factors included, over time to read them."""
+    documents = [Source(str(i), one.text) for i, one in enumerate(corpus(1, n_tokens=n_tokens))]
     with TemporaryDirectory() as folder:
         built = processor(lambda: GradientIndex.build(model, documents, Path(folder) / "index", plan=Plan()))
-    return built / n_tokens, processor(lambda: read(model, [one.text for one in documents])) / n_tokens
+    return built / processor(lambda: read(model, [one.text for one in documents]))
 
 
 def scanning(rounds: int) -> float:
@@ -154,8 +148,8 @@ def print_measured(model: et.CodeModel, found: Measured) -> None:
     print(f"| writing a token, batch as the budget allows | {found.write / found.forward:.2f} times reading one |")
     print(f"| on disk, an example at one layer and position | {found.stored:,.0f} bytes |")
     print(f"| of which numbers | {4 * model.arch.d_model:,} bytes |")
-    ratio = found.index / found.index_forward
-    print(f"| indexing a token (testbed's model) | {ratio:.1f} times reading one |")
+    for name, ratio in found.index.items():
+        print(f"| indexing a token, {name} | {ratio:.1f} times reading one |")
     print(f"| a question passes rows at | {found.scan / 1e9:.2f} GB/s |")
 
 
@@ -174,10 +168,10 @@ def print_sizes(args: argparse.Namespace) -> None:
         print(f"| {name} | " + " | ".join(value(size) for size in SIZES) + " |")
 
 
-def print_corpora(args: argparse.Namespace, found: Measured) -> None:
+def print_corpora(model: et.CodeModel, args: argparse.Namespace, found: Measured) -> None:
     """Bytes of an index, and times of building and asking, by documents of so many tokens."""
     speed = args.tflops * 1e12 * args.share
-    ratio = found.index / found.index_forward
+    ratio = found.index[model.name]
     print(f"\nDocuments of {args.document} tokens, {ROW_BYTES} bytes a row; building taken as {ratio:.1f} forwards\n")
     print(
         "| documents | index | a question, one processor here | building, 7 B | building, 70 B |\n|---|---|---|---|---|"
@@ -201,7 +195,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--index-tokens", type=int, default=20_000, help="of documents that are indexed")
+    parser.add_argument("--index-tokens", type=int, default=10_000, help="of documents that are indexed")
     parser.add_argument("--tflops", type=float, default=400, help="assumed, of one device, in bfloat16")
     parser.add_argument("--share", type=float, default=0.4, help="assumed, of them that is had")
     parser.add_argument("--document", type=int, default=1000, help="assumed tokens of a document")

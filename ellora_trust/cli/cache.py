@@ -30,10 +30,11 @@ def cache(context: typer.Context, json: Annotated[bool, typer.Option("--json", h
 def clean(
     entry: Annotated[str | None, typer.Argument(help="An entry as `cache` lists it; none cleans activations.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Converted models too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Delete stored activations, one entry, or everything; all of it can be made again."""
     from ellora_trust.cachedir import clean as delete
-    from ellora_trust.cli.render import human_size
+    from ellora_trust.cli.render import human_size, print_json
 
     freed = delete("" if everything else entry or "activations")
-    print(f"freed {human_size(freed)}")
+    print_json({"freed_bytes": freed}) if json else print(f"freed {human_size(freed)}")

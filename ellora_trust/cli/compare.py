@@ -96,18 +96,20 @@ def models(
 def show(
     file: Annotated[Path, typer.Argument(help="A comparison.json.")],
     out: Annotated[Path | None, typer.Option(help="HTML to write; tables are printed if left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:
     """Print a saved comparison, or write its report.html again."""
     from ellora_trust.evaluation.comparison import Comparison
 
     comparison = Comparison.load(file)
-    if out is None:
-        _render(comparison, None, json=False)
-        return
-    from ellora_trust.evaluation.page import write_page
+    if out is not None:
+        from ellora_trust.evaluation.page import write_page
 
-    write_page(comparison, out)
-    print(f"open {out}")
+        write_page(comparison, out)
+    if out is None or json:
+        _render(comparison, None, json=json)
+    else:
+        print(f"open {out}")
 
 
 def _numbered(found: list[Any]) -> list[tuple[int, Any]]:

@@ -92,8 +92,10 @@ def _render(studies: list[Study], out: Path) -> None:
 def export(
     vector: Annotated[Path, typer.Argument(help="A saved vector's folder.")],
     out: Annotated[Path, typer.Argument(help="The .gguf file to write.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a saved vector as a llama.cpp control vector (.gguf)."""
+    from ellora_trust.cli.render import print_json
     from ellora_trust.loading import load
     from steering.control_vector import write_control_vector
     from steering.vector import SteeringVector
@@ -101,4 +103,7 @@ def export(
     saved = SteeringVector.load(vector)
     assert saved.artifact is not None, "load() sets it"
     write_control_vector(saved, out, model=load(saved.artifact.model["name"]))
+    if json:
+        print_json({"file": str(out), "sites": list(saved.sites), "strength": saved.strength})
+        return
     print(f"{out}: {len(saved.sites)} layers times {saved.strength:g}; llama.cpp adds them at every token")

@@ -57,6 +57,8 @@ def short(explanation: Explanation, folder: Path | str) -> Table:
     ]
     if explanation.task is not None:
         rows.append(["Which task does it take this for?", explanation.task.sentence()])
+    if explanation.components is not None:
+        rows.append(["Which heads and MLPs carry it?", ", ".join(explanation.components.best(5))])
     if explanation.documents is not None:
         found = [document_row(*one) for one in _sources(explanation.documents)]
         taught = "\n".join(f"{row[0]}, line {row[-1]}" for row in found) or "None that it clearly comes from."

@@ -270,7 +270,12 @@ EXHAUSTION = (
         "hidden-memory",
         "take memory that no process shows",
         "if hasattr(os, 'memfd_create') and attempt(os.memfd_create, 'x'): escaped('memfd')\n"
-        "if libc.shmget(0, 1 << 20, 0o1600) >= 0: escaped('shm')",
+        "if libc.shmget(0, 1 << 20, 0o1600) >= 0: escaped('shm')\n"
+        "import mmap\n"
+        "for flags in (mmap.MAP_SHARED, mmap.MAP_SHARED | 2):\n"
+        "    if attempt(mmap.mmap, -1, 1 << 20, flags | mmap.MAP_ANONYMOUS): escaped('shared mapping')\n"
+        "zeros = attempt(os.open, '/dev/zero', os.O_RDWR)\n"
+        "if zeros and attempt(mmap.mmap, zeros, 1 << 20, mmap.MAP_SHARED): escaped('mapping of /dev/zero')",
         harmless=True,
     ),
     Attack(

@@ -17,6 +17,7 @@ _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _MASKED_EQ = 7
 _CLONE_NEWUSER = 0x10000000
+_SHARED_ANONYMOUS = 0x01 | 0x20  # MAP_SHARED, which MAP_SHARED_VALIDATE holds too, and MAP_ANONYMOUS
 
 # Ways to look into or steer other processes, to change what is mounted, to reach kernel interfaces with a record of
 # holes, and to hold memory that no process's resident set shows (memfd, System V shared memory).
@@ -77,6 +78,9 @@ def filter_program() -> bytes:
         # A new user namespace by clone; clone3 hides its flags in memory, so it is "not there" and libc falls back.
         _refuse(library, context, "clone", errno.EPERM, _Compare(0, _MASKED_EQ, _CLONE_NEWUSER, _CLONE_NEWUSER))
         _refuse(library, context, "clone3", errno.ENOSYS)
+        # Its pages stay when no process maps them any more, so no sum over processes finds them.
+        shared = _Compare(3, _MASKED_EQ, _SHARED_ANONYMOUS, _SHARED_ANONYMOUS)
+        _refuse(library, context, "mmap", errno.EPERM, shared)
         return _exported(library, context)
     finally:
         library.seccomp_release(context)

@@ -142,7 +142,7 @@ class Guard:
     def verdict(self, answered: Answered) -> str:
         """Return one line: the risk, how it was read, and what the probe was fitted on."""
         watched, data = answered.watched, self.data
-        said = f"risk {watched.risk:.2f} that this answer is wrong"
+        said = f"Risk {watched.risk:.2f} that this answer is wrong"
         if watched.finish == "abstain":
             said += f"; {watched.reason}"
         elif watched.flagged:

@@ -52,7 +52,7 @@ def test_nan_is_the_same_as_nan_at_any_depth() -> None:
     assert same([math.nan, {"x": (math.nan,)}], [math.nan, {"x": (math.nan,)}])
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"int": "zz"}', '{"a": 1, "b": 2}', "1", '{"dict": 3}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", '{"int": "zz"}', '{"a": 1, "b": 2}', "1", '{"dict": 3}', "[" * 100_000, '{"float": "0x1p9999"}'])
 def test_what_is_no_encoded_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         values.loads(text)
@@ -132,3 +132,22 @@ def test_tests_may_use_packages_that_the_program_does_not_see() -> None:
 def test_verdicts_that_differ_are_flaky() -> None:
     program = "import random\ndef add(a, b): return random.random() < 0.5"
     assert check(BOX, program, "assert add(1, 2)", ["add"], repeats=40).outcome is Outcome.FLAKY
+
+
+# Finds the function that sends replies, nonce and all, in a frame of the harness.
+STOLEN_REPLY = """
+import sys
+frame = sys._getframe()
+while 'reply' not in frame.f_locals: frame = frame.f_back
+reply, pipe = frame.f_locals['reply'], int(sys.argv[2])
+"""
+
+
+def test_a_reply_that_holds_no_value_ends_the_calls_and_nothing_else() -> None:
+    program = STOLEN_REPLY + "def f(x): reply(value='{\"float\": \"0x1p9999\"}', stage='call')"
+    assert call(BOX, program, "f", [(1,)]).returned[0].error == "Ended"
+
+
+def test_a_reply_too_deep_to_read_is_the_programs_fault() -> None:
+    program = STOLEN_REPLY + "import os\nos.write(pipe, b'[' * 200_000 + b'\\n')\ndef add(a, b): return a + b"
+    assert check(BOX, program, TESTS, ["add"], limits=Limits(wall=2)).outcome is Outcome.CRASH

@@ -75,7 +75,7 @@ class Solver:
             reply = json.loads(self.replies.readline())
             if reply["nonce"] != self.nonce or reply["index"] != self.index:
                 raise Ended("a reply that nobody asked for")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Ended("the program ended") from error
         self.index += 1
         return reply

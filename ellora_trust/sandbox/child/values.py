@@ -64,5 +64,5 @@ def loads(text):
     """Return the value; raises ValueError for anything that dumps() does not write."""
     try:
         return _decoded(json.loads(text))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:  # of float.fromhex
         raise ValueError("not an encoded value") from error

@@ -10,7 +10,8 @@ import errno
 import os
 
 HOST = "/.host"  # where the old root lies until it is let go
-DEVICES = ("null", "zero", "full", "random", "urandom")
+# Zeros are read from `full`: a shared mapping of `zero` is memory that no process shows, and `full` cannot be mapped.
+DEVICES = {"null": "null", "zero": "full", "full": "full", "random": "random", "urandom": "urandom"}
 STREAMS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 KERNEL_SETTINGS = ("sys", "sysrq-trigger", "irq", "bus")
 
@@ -106,10 +107,10 @@ def make_devices() -> None:
         mount("tmpfs", "/dev", kind="tmpfs", flags=NOSUID | NOEXEC, data="size=64k,mode=755")
         for name, target in STREAMS.items():
             os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
-    for name in DEVICES:
+    for name, source in DEVICES.items():
         with Step(f"mount /dev/{name}"):
             make_point(f"/dev/{name}", folder=False)
-            mount(f"{HOST}/dev/{name}", f"/dev/{name}", flags=BIND)
+            mount(f"{HOST}/dev/{source}", f"/dev/{name}", flags=BIND)
             protect(f"/dev/{name}", RDONLY | NOEXEC)
 
 
