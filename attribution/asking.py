@@ -30,6 +30,7 @@ from attribution.losses import answer as answer_of
 from attribution.ngrams import NgramIndex
 from attribution.origins import Origins
 from attribution.shared_scan import kept_scores, place_of, scan_share
+from ellora_trust.artifacts import read_description
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
 from ellora_trust.share import Share
@@ -87,13 +88,23 @@ def build(
     path = out / WHERE
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != corpus.described():
         raise InputError(f"{out} holds an index of another corpus; give another folder or delete it")
-    out.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(json.dumps(corpus.described()) + "\n", encoding="utf-8")
     complete = GradientIndex.build_share(model, corpus, out, share, plan=plan, progress=progress)
     if complete and not (out / NGRAMS).exists():
         NgramIndex(model.tokenizer).fit([one.text for one in corpus]).save(out / NGRAMS)
     return complete
+
+
+def model_of(folder: Path) -> str:
+    """Return the name of the model that an index was made with. Raises as `Library.open`."""
+    _found(folder)
+    return read_description(folder).model["name"]
+
+
+def _found(folder: Path) -> None:
+    if not (folder / WHERE).exists():
+        raise InputError(f"{folder} holds no index; make one with ellora-trust attribute index")
 
 
 class Library:
@@ -114,8 +125,7 @@ class Library:
         Raises:
             InputError: No index there, one of another model, or a corpus that is not there any more or has changed.
         """
-        if not (folder / WHERE).exists():
-            raise InputError(f"{folder} holds no index; make one with ellora-trust attribute index")
+        _found(folder)
         index = GradientIndex.load(folder, model, force=force)
         corpus = Corpus.found(Where(**json.loads((folder / WHERE).read_text(encoding="utf-8"))))
         if len(corpus) != len(index):

@@ -18,6 +18,16 @@ import platformdirs
 from ellora_trust.errors import EnvironmentProblem, InputError
 
 VARIABLE = "ELLORA_TRUST_CACHE"
+# What an operating system refuses to do for a user, and what the user can do then.
+REFUSALS = {
+    errno.ENOSPC: "the disk is full; free some space (see 'ellora-trust cache') or choose another folder",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EROFS: f"the file system is read-only; choose another folder or set {VARIABLE}",
+    errno.EACCES: f"writing is not permitted there; choose another folder or set {VARIABLE}",
+    errno.EPERM: f"writing is not permitted there; choose another folder or set {VARIABLE}",
+    errno.ENOTDIR: "a part of that path is a file; choose another folder",
+    errno.EEXIST: "a file of that name is in the way; choose another folder",
+}
 
 
 def cache_dir() -> Path:
@@ -36,18 +46,9 @@ def explained(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reasons = {
-            errno.ENOSPC: "the disk is full; free some space (see 'ellora-trust cache') or choose another folder",
-            errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
-            errno.EROFS: f"the file system is read-only; choose another folder or set {VARIABLE}",
-            errno.EACCES: f"writing is not permitted there; choose another folder or set {VARIABLE}",
-            errno.EPERM: f"writing is not permitted there; choose another folder or set {VARIABLE}",
-            errno.ENOTDIR: "a part of that path is a file; choose another folder",
-            errno.EEXIST: "a file of that name is in the way; choose another folder",
-        }
-        if error.errno not in reasons:
+        if error.errno not in REFUSALS:
             raise
-        raise EnvironmentProblem(f"cannot write {target}: {reasons[error.errno]}") from error
+        raise EnvironmentProblem(f"cannot write {target}: {REFUSALS[error.errno]}") from error
 
 
 @contextmanager

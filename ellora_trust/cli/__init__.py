@@ -72,6 +72,7 @@ app.add_typer(testbed.app, name="testbed")
 
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and no traceback."""
+    from ellora_trust.cachedir import REFUSALS
     from ellora_trust.errors import InputError
 
     try:
@@ -85,4 +86,12 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has left; nothing more to say to it.
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        # What the operating system refuses, wherever it is asked first. Anything else is a bug.
+        if error.errno not in REFUSALS or error.filename is None:
+            raise
+        denied = "permission is denied; choose another file or folder"
+        reason = denied if isinstance(error, PermissionError) else REFUSALS[error.errno]
+        print(f"ellora-trust: cannot use {error.filename}: {reason}", file=sys.stderr)
         sys.exit(1)

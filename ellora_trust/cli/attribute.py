@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from ellora_trust.cli import attribute_components, attribute_tasks, attribute_to
 if TYPE_CHECKING:
     from attribution.asking import Asked, Library
     from attribution.fuse import Hit
+    from attribution.verify import Effect
     from ellora_trust.share import Share
 
 app = typer.Typer(
@@ -36,7 +37,8 @@ def index(
     bits: Annotated[int, typer.Option(help="Bytes a document of one-bit rows, which are looked through first.")] = 4096,
     int8: Annotated[int, typer.Option(help="Bytes a document of the rows that rank the best again; 0 for none.")] = 0,
     projection: Annotated[
-        int, typer.Option(help="Numbers kept of each side of a layer; more is closer and slower: 512 with 16384 bits.")
+        int,
+        typer.Option(help="Numbers kept of each side of a layer; more is closer and slower: 512 with --bits 16384."),
     ] = 96,
     whitening: Annotated[str, typer.Option(help="kfac or none.")] = "kfac",
     seed: Annotated[int, typer.Option(help="Of the factors' sample and the sketch.")] = 0,
@@ -95,13 +97,12 @@ def query(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Name the documents behind an answer, and say of each what it rests on: verbatim, adapted, influential only."""
-    from attribution.asking import Library, chosen_span
-    from ellora_trust.artifacts import read_description
+    from attribution.asking import Library, chosen_span, model_of
     from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load
     from ellora_trust.share import Share
 
-    loaded = load(model or read_description(index).model["name"])
+    loaded = load(model or model_of(index))
     library = Library.open(index, loaded, force=force)
     text = given(prompt)
     said = given(answer) if answer is not None else loaded.generate([text], max_new_tokens=max_new_tokens)[0].text
@@ -116,9 +117,13 @@ def query(
     asked = library.with_lines(asked) if lines else asked
     if out is not None:
         _write(asked, loaded.name, out)
-    print_json(asked.to_dict()) if json else _render(asked, out)
-    if verify_seeds:
-        _verified(library, asked, verify_seeds, json=json)
+    if not json:
+        _render(asked, out)
+    found = _retrained(library, asked, verify_seeds) if verify_seeds else {}
+    if json:
+        print_json(asked.to_dict() | ({"verified": _plain(found)} if found else {}))
+    elif found:
+        _render_verified(found, asked, verify_seeds)
 
 
 def _say_share(share: Share, *, json: bool) -> None:
@@ -142,24 +147,31 @@ def verify(
 ) -> None:
     """Train again without the documents behind an answer, without as many by BM25 and at random, and compare."""
     from attribution.asking import Library
-    from ellora_trust.cli.render import given
+    from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load
 
     library = Library.open(index, load("testbed-lds"))
     instead = given(foil) if foil is not None else None
-    _verified(library, library.ask(given(prompt), given(answer), foil=instead, k=k), seeds, json=json)
+    asked = library.ask(given(prompt), given(answer), foil=instead, k=k)
+    found = _retrained(library, asked, seeds)
+    print_json(_plain(found)) if json else _render_verified(found, asked, seeds)
 
 
-def _verified(library: Library, asked: Asked, seeds: int, *, json: bool) -> None:
+def _retrained(library: Library, asked: Asked, seeds: int) -> dict[str, Effect]:
+    from attribution.verify import verify_on_testbed
+
+    return verify_on_testbed(library, asked, seeds=seeds, progress=True)
+
+
+def _plain(found: dict[str, Effect]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from attribution.verify import verify_on_testbed
-    from ellora_trust.cli.render import print_json, print_table
+    return {name: asdict(effect) for name, effect in found.items()}
 
-    found = verify_on_testbed(library, asked, seeds=seeds, progress=True)
-    if json:
-        print_json({name: asdict(effect) for name, effect in found.items()})
-        return
+
+def _render_verified(found: dict[str, Effect], asked: Asked, seeds: int) -> None:
+    from ellora_trust.cli.render import print_table
+
     rows = [[f"{effect.n_removed} by {name}", f"{effect.change:+.2f}"] for name, effect in found.items()]
     what = "log p of the answer" + (" over the foil" if asked.foil is not None else "")
     print_table("", ("trained without", f"{what}, change in nats [95 %]"), rows)

@@ -67,6 +67,7 @@ def models(
     json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:
     """Ask a model and each candidate the same questions: tables, verdicts, comparison.json, report.html."""
+    from ellora_trust.cli.render import print_json
     from ellora_trust.evaluation.candidates import read_candidate
     from ellora_trust.evaluation.comparing import compare
     from ellora_trust.evaluation.sharing import answer_share
@@ -84,7 +85,8 @@ def models(
     share = Share.parse(shard)
     if share.of > 1:
         answer_share(model, entered, chosen, share, force=force, progress=True)
-        print(f"share {share.name} is done; when all are, run the same command once alone: it joins them")
+        done = f"share {share.name} is done; when all are, run the same command once alone: it joins them"
+        print_json({"share": share.name, "joined": False}) if json else print(done)
         return
     fitted = _probe(probe, model, force=force)
     comparison = compare(model, entered, chosen, probe=fitted, noise=noise, force=force, progress=True)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ellora_trust.cli.predictor import DEFAULT
+
 if TYPE_CHECKING:
     from probes.watching.answering import Guard
-
-PROBE = Path("runs/probe/probe-aliasing")
 
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Text to continue; leave out with --input.")] = None,
     probe: Annotated[
-        Path | None, typer.Option(help=f"A fitted probe's folder; {PROBE} if left out, and none with --steer.")
+        Path | None, typer.Option(help=f"A fitted probe's folder; {DEFAULT} if left out, and none with --steer.")
     ] = None,
     steer: Annotated[
         list[str] | None, typer.Option(help="A saved vector's folder, or FOLDER:STRENGTH; may be given several times.")
@@ -40,10 +40,10 @@ def generate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the risk of every token.")] = False,
 ) -> None:
     """Answer a prompt, coloured by risk, and say how likely the answer is wrong; or answer a file of prompts."""
+    from ellora_trust.cli.predictor import read_predictor
     from ellora_trust.cli.steered import print_steered, read_vector, steered
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
-    from probes.error_probe import ErrorProbe
     from probes.watching.answering import Guard
 
     if (prompt is None) == (input is None):
@@ -57,7 +57,7 @@ def generate(
             raise InputError("--input with --steer needs --probe too; give a prompt, or a fitted probe's folder")
         print_steered(vectors, prompt, model=model, force=force, json=json, stop=tuple(stop or ()), **length)
         return
-    fitted = ErrorProbe.load(probe or PROBE)
+    fitted = read_predictor(probe)
     loaded = load(model or fitted.artifact_.model["name"])
     settings = {"policy": policy, "threshold": threshold, "samples": samples, "format": format, "force": force}
     guard = Guard(fitted, loaded, stop=tuple(stop or ()), **settings, **length)

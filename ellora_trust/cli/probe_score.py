@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ellora_trust.cli.predictor import DEFAULT
+
 if TYPE_CHECKING:
     from probes.watching.riskmap import RiskMap
 
@@ -15,22 +17,22 @@ LANGUAGES = {".py": "python", ".c": "c", ".h": "c"}
 
 def score(
     files: Annotated[list[Path], typer.Argument(help="Source files; statements for .py, .c and .h.")],
-    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = Path("runs/probe/probe-aliasing"),
+    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = DEFAULT,
     model: Annotated[str | None, typer.Option(help="The one the probe was fitted on, if left out.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use the probe on another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: lines, statements, shift.")] = False,
 ) -> None:
     """Give each line of source files a risk, and say how far they are from what the predictor was fitted on."""
+    from ellora_trust.cli.predictor import read_predictor
     from ellora_trust.cli.render import print_json
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
-    from probes.error_probe import ErrorProbe
     from probes.watching.riskmap import score_source
 
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise InputError(f"there is no file {missing[0]}; give source files")
-    fitted = ErrorProbe.load(probe)
+    fitted = read_predictor(probe)
     loaded = load(model or fitted.artifact_.model["name"])
     maps = {
         str(path): score_source(fitted, loaded, _text(path), LANGUAGES.get(path.suffix), force=force)  # pyright: ignore

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ellora_trust.cli.predictor import DEFAULT
+
 if TYPE_CHECKING:
     from ellora_trust.serving.generation import Guarded
     from ellora_trust.serving.jobs import Defaults
 
 
 def serve(
-    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = Path("runs/probe/probe-aliasing"),
+    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = DEFAULT,
     model: Annotated[
         str | None, typer.Option(help="As for probe; the one the probe was fitted on, if left out.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than loopback need an API key.")
+        str, typer.Option(help="Address to listen on; give others than loopback an API key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.")] = 8000,
     policy: Annotated[str, typer.Option(help="flag, abstain or resample.")] = "flag",
     threshold: Annotated[float | None, typer.Option(help="Risk from which an answer is flagged, 0..1.")] = None,
     readout: Annotated[str, typer.Option(help="position or running_max.")] = "position",
@@ -70,11 +72,11 @@ def serve(
 def _guarded(model: str | None, folder: Path, defaults: Defaults, *, dtype: str | None, device: str | None) -> Guarded:
     from dataclasses import replace
 
+    from ellora_trust.cli.predictor import read_predictor
     from ellora_trust.loading import load
     from ellora_trust.serving.generation import Guarded
-    from probes.error_probe import ErrorProbe
 
-    probe = ErrorProbe.load(folder)
+    probe = read_predictor(folder)
     source = model or probe.artifact_.model["name"]
     # A folder's path is nobody's business but this machine's.
     name = defaults.name or (Path(source).name if Path(source).exists() else source)

@@ -35,7 +35,9 @@ def describe(
 def train(
     out: Annotated[Path, typer.Option(help="Folder for both models.")] = Path("runs/testbed"),
     seed: Annotated[int, typer.Option(help="Of initialisation, order and gaps.")] = 0,
-    tokens: Annotated[int | None, typer.Option(help="Size of the corpus; the shipped pair's by default.")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Size of the corpus, in tokens; the shipped pair's by default.")
+    ] = None,
     per_cell: Annotated[int, typer.Option(help="Prompts of each plant and kind to measure; 0 measures nothing.")] = 100,
     threads: Annotated[int | None, typer.Option(help="Processor threads; torch's own choice by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -51,7 +53,7 @@ def train(
         torch.set_num_threads(threads)
     sheet = make_pair(_recipe(seed, tokens), out, per_cell=per_cell, progress=True)
     if sheet is None:
-        print(f"{out}: trained, not measured")
+        print_json({"folder": str(out)}) if json else print(f"{out}: trained, not measured")
         return
     print_json(sheet.to_dict()) if json else print(datasheet(sheet))
 
@@ -60,7 +62,9 @@ def train(
 def export(
     out: Annotated[Path, typer.Argument(help="Folder, in the form of `datasets`.")],
     seed: Annotated[int, typer.Option(help="Of the corpus.")] = 0,
-    tokens: Annotated[int | None, typer.Option(help="Size of the corpus; the shipped pair's by default.")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Size of the corpus, in tokens; the shipped pair's by default.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the corpus with its document ids, for `datasets.load_from_disk`."""

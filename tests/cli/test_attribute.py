@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from attribution import verify
+from attribution.verify import Effect
+from ellora_trust.stats import Estimate
+
 PROMPT = "// Sum the red rows in parallel.\nint sum_red_rows(const int *a, int n) {"
 BODY = """
     int s = 0;
@@ -116,7 +120,7 @@ def test_the_model_is_asked_where_no_answer_is_given(go, built: Path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("query", "x", "--index", "nowhere"), "nowhere"),
+        (("query", "x", "--index", "nowhere"), "nowhere holds no index; make one with"),
         (("index", "nowhere/at-all"), "is not testbed, testbed-lds or a folder"),
         (("index", "testbed-lds", "--bits", "3"), "use a multiple of 8"),
         (("index", "testbed-lds", "--whitening", "soap"), "unknown whitening"),
@@ -129,6 +133,26 @@ def test_bad_input_is_one_sentence(go, monkeypatch, tmp_path: Path, args, messag
     assert code == 2
     assert message in errors
     assert "Traceback" not in errors
+
+
+def test_an_index_in_the_place_of_a_file_is_one_sentence(go, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "index"):
+        code, _, errors = go("attribute", "index", "testbed-lds", "--model", "testbed-lds", "--limit", 8, "--out", out)
+        assert code == 1
+        assert "; choose another folder" in errors
+        assert "Traceback" not in errors
+
+
+def test_documents_and_what_retraining_says_are_one_json(go, built: Path, monkeypatch):
+    effect = Effect(2, Estimate(-1.0, -2.0, 0.5, n=3, n_groups=3, confidence=0.95, method="t"), (-1.0, -1.0, -1.0))
+    monkeypatch.setattr(verify, "verify_on_testbed", lambda *_, **__: {"this ranking": effect})
+    asked = ("attribute", "query", PROMPT, "--answer", BODY, "--index", built, "-k", 2, "--verify", 3)
+    code, text, errors = go(*asked, "--json")
+    assert code == 0, errors
+    assert json.loads(text)["verified"]["this ranking"]["n_removed"] == 2
+    _, text, _ = go(*asked)
+    assert "2 by this ranking" in text
 
 
 def test_only_a_corpus_that_can_be_trained_on_again_is_verified(go, built: Path):

@@ -72,7 +72,8 @@ def test_probe_end_to_end_on_a_task_with_json(go, tiny_folder: Path, tmp_path: P
     assert json.loads(text)["tasks"][0] == first
     code, text, _ = go("cache", "--json")
     assert json.loads(text)["entries"][0]["bytes"] > 0
-    assert go("cache", "clean")[1].startswith("freed")
+    assert json.loads(go("cache", "clean", "--json")[1])["freed_bytes"] > 0
+    assert go("cache", "clean")[1].startswith("freed 0 B")
 
 
 def test_the_steps_of_probe_run_one_by_one(go, tiny_folder: Path, labels: Path, tmp_path: Path):

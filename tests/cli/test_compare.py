@@ -37,7 +37,11 @@ def test_json_is_the_saved_comparison(go, tiny_folder, suite, tmp_path):
     out = tmp_path / "run"
     code, printed, _ = go("compare", "--json", "--no-noise", tiny_folder, "nothing", "--suite", suite, "--out", out)
     assert code == 0
-    assert json.loads(printed) == json.loads((out / "comparison.json").read_text())
+    saved = json.loads((out / "comparison.json").read_text())
+    assert json.loads(printed) == saved
+    code, printed, _ = go("compare", "show", out / "comparison.json", "--json", "--out", tmp_path / "again.html")
+    assert json.loads(printed) == saved
+    assert (tmp_path / "again.html").exists()
 
 
 def test_two_candidates_of_one_name_are_told_apart(go, tiny_folder, suite, tmp_path):

@@ -74,8 +74,9 @@ def test_steer_from_pairs_to_report_then_resumed_exported_and_generated_with(
 
     vector, exported = out / "vector-rename_vars", tmp_path / "vector.gguf"
     at_layer_1(vector)
-    code, text, errors = go("steer", "export", vector, exported)
+    code, text, errors = go("steer", "export", vector, exported, "--json")
     assert code == 0, errors
+    assert json.loads(text)["file"] == str(exported)
     assert exported.stat().st_size > 0
     asked = ("generate", "def f(x):", "--max-new-tokens", 4, "--json")
     code, text, errors = go(*asked, "--steer", f"{vector}:0")
