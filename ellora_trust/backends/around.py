@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def modules_around(model: CodeModel) -> PreTrainedModel:
-    """Return a copy of the modules with the model's own parameters and buffers; nothing done to it reaches the model."""
+    """Return a copy of the modules with the model's own parameters and buffers; what is done to it stays there."""
     shared = {id(tensor): tensor for tensor in (*model.hf.parameters(), *model.hf.buffers())}
     return copy.deepcopy(model.hf, shared)
