@@ -52,7 +52,9 @@ def test_nan_is_the_same_as_nan_at_any_depth() -> None:
     assert same([math.nan, {"x": (math.nan,)}], [math.nan, {"x": (math.nan,)}])
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"int": "zz"}', '{"a": 1, "b": 2}', "1", '{"dict": 3}', "[" * 100_000, '{"float": "0x1p9999"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"int": "zz"}', '{"a": 1, "b": 2}', "1", '{"dict": 3}', "[" * 100_000, '{"float": "0x1p9999"}']
+)
 def test_what_is_no_encoded_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         values.loads(text)
