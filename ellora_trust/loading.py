@@ -66,9 +66,12 @@ def load(
     if remote:
         local = {"dtype": dtype, "device": device, "device_map": device_map, "sharded": sharded}
         return _remote(str(name), revision, {**local, "trust_remote_code": trust_remote_code})
-    device, folder = device or _default_device(), _folder(str(name))
+    device = device or _default_device()
+    # Before the folder: a built-in model may have to be converted first, which takes half a minute.
+    weights = {"dtype": _dtype(dtype, device), "device_map": device_map}
+    folder = _folder(str(name))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    hf, tokenizer = _pretrained(str(name), folder, {"dtype": _dtype(dtype, device), "device_map": device_map}, options)
+    hf, tokenizer = _pretrained(str(name), folder, weights, options)
     if device_map is None and not sharded:
         _move(hf, device)
     model = CodeModel(str(name), hf, tokenizer, source=folder)

@@ -28,6 +28,12 @@ def test_dtype_is_the_one_asked_for(tiny_folder: Path):
     assert load(tiny_folder).hf.dtype == torch.float32
 
 
+def test_an_unknown_dtype_is_said_before_a_built_in_model_is_converted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ellora_trust.loading.ensure", None)  # not reached
+    with pytest.raises(InputError, match="unknown dtype 'int3'; use one of float32"):
+        load("smollm2", dtype="int3")
+
+
 def test_fingerprint_follows_weights_config_and_dtype(tiny_folder: Path):
     model = load(tiny_folder)
     first = model.fingerprint
@@ -76,28 +82,26 @@ def test_pickled_weights_are_refused(tiny, tmp_path: Path):
         load(tmp_path)
 
 
-def convert(path: Path, cache: str, results) -> None:
+def convert(path: Path, cache: str, together, results) -> None:
     import os
 
     os.environ["ELLORA_TRUST_CACHE"] = cache
+    together.wait(120)
     results.put(str(convert_gguf(path)))
 
 
 def test_two_processes_convert_a_gguf_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_gguf(tmp_path / "tiny.gguf")
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    workers = [
-        context.Process(target=convert, args=(tmp_path / "tiny.gguf", str(tmp_path / "cache"), results))
-        for _ in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    folders = {results.get(timeout=120) for _ in workers}
-    for worker in workers:
-        worker.join()
-    assert len(folders) == 1
     monkeypatch.setenv("ELLORA_TRUST_CACHE", str(tmp_path / "cache"))
+    context = multiprocessing.get_context("spawn")
+    together, results = context.Barrier(2), context.Queue()
+    args = (tmp_path / "tiny.gguf", str(tmp_path / "cache"), together, results)
+    other = context.Process(target=convert, args=args)
+    other.start()
+    together.wait(120)
+    folder = convert_gguf(tmp_path / "tiny.gguf")
+    assert results.get(timeout=120) == str(folder)
+    other.join()
     model = load(tmp_path / "tiny.gguf")
     assert model.arch.n_layers == 1
     assert type(model.arch.head).__name__ == "Linear"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,10 +57,24 @@ def test_a_quiet_bar_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatc
     assert capsys.readouterr().err == ""
 
 
-def test_no_color_leaves_no_escape_sequences(tmp_path: Path):
-    for args in (["tasks"], ["probe", "plan"], ["probe", "--task", "alising"], ["--help"]):
-        done = command(*args, NO_COLOR="1", FORCE_COLOR="", TERM="xterm-256color")
-        assert "\x1b[3" not in done.stdout + done.stderr, args
+@pytest.mark.parametrize("args", [["tasks"], ["probe", "plan"], ["probe", "--task", "alising"], ["--help"]])
+def test_no_color_leaves_no_colours_where_they_would_be(go, args: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    said = {}
+    for colour in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", colour)
+        said[colour] = "".join(go(*args)[1:])
+    assert ("\x1b[" in said[""]) == (args != ["probe", "--task", "alising"])  # one plain sentence
+    assert "\x1b[3" not in said["1"]
+    assert re.sub(r"\x1b\[[\d;]*m", "", said[""]) == re.sub(r"\x1b\[[\d;]*m", "", said["1"]) != ""
+
+
+def test_no_color_is_heard_by_the_command_itself():
+    coloured = command("probe", "plan", NO_COLOR="", FORCE_COLOR="1", TERM="xterm-256color")
+    plain = command("probe", "plan", NO_COLOR="1", FORCE_COLOR="1", TERM="xterm-256color")
+    assert "\x1b[31m" in coloured.stderr
+    assert "\x1b[3" not in plain.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

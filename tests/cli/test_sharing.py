@@ -57,12 +57,36 @@ def done(process: subprocess.Popen[str]) -> str:
 
 
 def test_two_ranks_label_what_one_process_labels_byte_by_byte(go, tiny_folder: Path, tmp_path: Path, monkeypatch):
+    """By the variables that a launcher sets; real ones are started below."""
+    asked = ["probe", "label", "--model", tiny_folder, "--labels", labels(tmp_path / "answers.jsonl")]
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    monkeypatch.setenv("ELLORA_TRUST_CACHE", str(together))
+    for rank in ("0", "1"):
+        with monkeypatch.context() as launcher:
+            launcher.setenv("RANK", rank)
+            launcher.setenv("WORLD_SIZE", "2")
+            code, said, err = go(*asked, "--out", tmp_path / "a")
+        assert code == 0, err
+        assert f"share {int(rank) + 1}/2 is done; when all are, run the same command once alone" in said
+        assert not (tmp_path / "a").exists()
+    both_are_one(go, asked, together, alone, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_two_ranks_of_torchrun_label_what_one_process_labels_byte_by_byte(
+    go, tiny_folder: Path, tmp_path: Path, monkeypatch
+):
     asked = ["probe", "label", "--model", tiny_folder, "--labels", labels(tmp_path / "answers.jsonl")]
     together, alone = tmp_path / "together", tmp_path / "alone"
     said = done(launched([*asked, "--out", tmp_path / "a"], together))
     for share in ("1/2", "2/2"):
         assert f"share {share} is done; when all are, run the same command once alone" in said
     assert not (tmp_path / "a").exists()
+    both_are_one(go, asked, together, alone, tmp_path, monkeypatch)
+
+
+def both_are_one(go, asked: list[object], together: Path, alone: Path, tmp_path: Path, monkeypatch) -> None:
+    """Join the two shares, label alone, and compare every byte."""
     before = shards(together)
     for name, cache in (("a", together), ("b", alone)):
         monkeypatch.setenv("ELLORA_TRUST_CACHE", str(cache))
