@@ -51,6 +51,19 @@ def explained(target: Path) -> Iterator[None]:
         raise EnvironmentProblem(f"cannot write {target}: {REFUSALS[error.errno]}") from error
 
 
+def made(folder: Path) -> Path:
+    """Make a folder before the work that will fill it, and return it: hours should not end in what cannot be written.
+
+    Raises:
+        EnvironmentProblem: It cannot be made, or not be written.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "not writable", str(folder))
+    return folder
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a path beside `target`; what is written there takes its place at the end, all or nothing.

@@ -12,10 +12,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ellora_trust.artifacts import versions
-from ellora_trust.errors import InputError
+from ellora_trust.errors import InputError, one_of
 from ellora_trust.loading import load
 from ellora_trust.report import Report, Section, Table, write_html, write_json
 from ellora_trust.tasks import load_task
@@ -28,10 +28,12 @@ from steering.measuring.result import Study
 from steering.measuring.settings import Settings
 from steering.measuring.study import study
 from steering.pairs import DIRECTIONS, EDITS, PairSet, compile_pairs, matched_pairs
+from steering.pairs.edits import edit_names
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
+METHODS = (*get_args(Method), "trained")
 DEFAULT_EDITS = {"types": EDITS, "testbed": EDITS}
 
 
@@ -68,14 +70,20 @@ class SteerJob:
     strengths: tuple[float, ...] = (1.0, 2.0)
 
     def settings(self) -> Settings:
+        # Before a folder is claimed for it: a slip must not bind the folder.
+        if self.method not in METHODS:
+            raise InputError(one_of(self.method, METHODS, what="method"))
         return Settings(self.method, Grid(strengths=self.strengths, every=self.every), seed=self.seed)
 
     def asked(self) -> tuple[str, ...]:
         """Return the edits, or the task's own where none was named.
 
         Raises:
-            InputError: The task has no pairs.
+            InputError: The task has no pairs, or an unknown edit.
         """
+        for edit in self.edits:
+            if edit not in DIRECTIONS:
+                edit_names(edit)
         if self.edits:
             return self.edits
         if self.task in ("aliasing", "pointers"):

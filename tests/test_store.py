@@ -184,3 +184,12 @@ def test_a_store_of_another_description_is_refused(tmp_path: Path):
     (store.folder / "store.json").write_text("{}")
     with pytest.raises(InputError, match="describes another capture; delete"):
         ActivationStore(tmp_path, {"model": "a"}, [0, 1])
+
+
+def test_a_folder_is_made_before_the_work_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert cachedir.made(tmp_path / "new" / "run").is_dir()
+    assert cachedir.made(tmp_path / "new" / "run").is_dir()
+    # The tests may run as root, to whom all folders are writable.
+    monkeypatch.setattr(cachedir.os, "access", lambda *_: False)
+    with pytest.raises(EnvironmentProblem, match="writing is not permitted"):
+        cachedir.made(tmp_path)

@@ -67,6 +67,7 @@ def models(
     json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:
     """Ask a model and each candidate the same questions: tables, verdicts, comparison.json, report.html."""
+    from ellora_trust.cachedir import made
     from ellora_trust.cli.render import print_json
     from ellora_trust.evaluation.candidates import read_candidate
     from ellora_trust.evaluation.comparing import compare
@@ -88,7 +89,7 @@ def models(
         done = f"share {share.name} is done; when all are, run the same command once alone: it joins them"
         print_json({"share": share.name, "joined": False}) if json else print(done)
         return
-    fitted = _probe(probe, model, force=force)
+    fitted, out = _probe(probe, model, force=force), made(out)
     comparison = compare(model, entered, chosen, probe=fitted, noise=noise, force=force, progress=True)
     _written(comparison, out)
     _render(comparison, out, json=json)

@@ -53,6 +53,7 @@ def probe(
     """Label, capture, fit, evaluate, save: one predictor a task, results.json and report.html in the run folder."""
     if context.invoked_subcommand:
         return
+    from ellora_trust.cachedir import made
     from ellora_trust.cli.render import print_json, say
     from probes.steps import run_job
 
@@ -60,7 +61,7 @@ def probe(
     asked = options.Asked(model, task, source, labels, limit, seed, *put)
     fitting = {"calibration": calibration, "risk": risk, "certify": certify}
     job = options.job_of(asked, permutations=permutations, opinion=opinion, **fitting)
-    result = run_job(job, out, say=say, progress=True)
+    result = run_job(job, made(out), say=say, progress=True)
     if json:
         fitted = {name: one.sentence() for name, one in result.fitted.items()}
         tasks = [found.to_dict() for found in result.evaluations]

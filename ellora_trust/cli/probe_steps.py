@@ -39,6 +39,7 @@ def label(
     json: options.Json = False,
 ) -> None:
     """Answer each question, decide the outcome, and keep both with the activations in the run folder."""
+    from ellora_trust.cachedir import made
     from ellora_trust.cli.render import say
     from ellora_trust.share import Share
     from probes.steps import label_share, label_step
@@ -51,7 +52,7 @@ def label(
         label_share(options.job_of(asked), share, say=say, progress=True)
         _print_share(share, json)
         return
-    run = label_step(options.job_of(asked), RunFolder(out), again=again, say=say, progress=True)
+    run = label_step(options.job_of(asked), RunFolder(made(out)), again=again, say=say, progress=True)
     _print_run(run, out, json)
 
 

@@ -230,6 +230,7 @@ def test_a_run_folder_that_cannot_be_written_is_one_sentence(go, tiny_folder: Pa
     code, _, err = go("probe", "--model", tiny_folder, "--labels", labels, "--out", out, "--permutations", 2)
     assert code == 1
     assert "a part of that path is a file; choose another folder" in err
+    assert "answering" not in err, "it is said before the work begins"
 
 
 def test_models_check_prints_every_kind_of_site(go, tiny_folder: Path):

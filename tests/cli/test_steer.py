@@ -94,7 +94,12 @@ def test_other_settings_in_a_used_folder_are_refused(go, fragile: None, tiny_fol
     out = tmp_path / "run"
     out.mkdir()
     go("steer", "--model", tiny_folder, "--edit", "nothing", "--out", out)
-    code, _, errors = go("steer", "--model", tiny_folder, "--edit", "rename_vars", "--seed", 1, "--out", out)
+    go("steer", "--model", tiny_folder, "--method", "nothing", "--out", out)
+    assert list(out.iterdir()) == [], "a slip does not bind the folder"
+    go("steer", "--model", tiny_folder, "--edit", "rename_vars", "--limit", 4, "--seed", 0, "--out", out)
+    code, _, errors = go(
+        "steer", "--model", tiny_folder, "--edit", "rename_vars", "--limit", 4, "--seed", 1, "--out", out
+    )
     assert code == 2
     assert "holds a run with seed 0, now 1 was asked" in errors
 
@@ -104,6 +109,7 @@ def test_other_settings_in_a_used_folder_are_refused(go, fragile: None, tiny_fol
     [
         (("--task", "races"), "has no contrast pairs; use types, aliasing"),
         (("--edit", "rename"), "unknown edit 'rename'"),
+        (("--method", "median"), "unknown method 'median'; use one of"),
         (("--edit", "rename_vars", "--limit", "4"), "too few for 3 folds"),
         (("--strengths", "much"), "--strengths 'much' are no numbers"),
         (("--draws", "0"), "edit each original at least once"),
