@@ -60,7 +60,7 @@ def _view(jail: Jail) -> list[str]:
         view += ["--symlink", target, f"/{name}"] if target else ["--ro-bind", f"/{name}", f"/{name}"]
     # Everything writable has a size: /dev and / are memory too, so both are made read-only.
     view += ["--proc", "/proc", "--dev", "/dev"]
-    # Zeros are read from `full`: a shared mapping of `zero` is memory that no process shows, and `full` cannot be mapped.
+    # Zeros come from `full`, which cannot be mapped: a shared mapping of `zero` is memory that no process shows.
     view += ["--dev-bind", "/dev/full", "/dev/zero"]
     view += ["--perms", "1777", "--size", str(jail.scratch), "--tmpfs", SCRATCH]
     view += ["--perms", "1777", "--size", str(jail.scratch), "--tmpfs", "/dev/shm"]

@@ -13,9 +13,11 @@ from ellora_trust.decoding import Generation
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
 from ellora_trust.report import Report
+from ellora_trust.stats import within_group_auroc
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes import Settings, evaluate
+from probes.measuring.held_out import N_RESAMPLES, HeldOut
 from probes.measuring.plain import from_plain
 from probes.measuring.result import Evaluation
 from probes.reporting.report import section
@@ -51,6 +53,24 @@ def text(result: Evaluation) -> str:
 def test_a_probe_of_verdicts_tells_answers_of_one_group_apart(verdict: Evaluation):
     assert "also tells answers of one group apart" in text(verdict)
     assert "difficulty only" not in text(verdict)
+
+
+def test_a_group_drawn_twice_counts_twice_within_groups_and_not_four_times():
+    rng = np.random.default_rng(3)
+    groups = np.repeat([f"g{i}" for i in range(12)], rng.integers(3, 9, 12))
+    wrong = rng.integers(0, 2, len(groups))
+    wrong[np.unique(groups, return_index=True)[1]], wrong[np.unique(groups, return_index=True)[1] + 1] = 0, 1
+    score = rng.normal(size=len(groups)) + wrong
+    drawn = np.random.default_rng(0).integers(12, size=(N_RESAMPLES, 12))
+    rows_of = [np.flatnonzero(groups == name) for name in np.unique(groups)]
+    replicates = []
+    for picks in drawn:
+        rows = np.concatenate([rows_of[pick] for pick in picks])
+        copies = np.repeat(np.arange(12), [len(rows_of[pick]) for pick in picks])
+        replicates.append(within_group_auroc(wrong[rows], score[rows], copies))
+    found = HeldOut(wrong, groups, score, score, score, score, {}).within_group()
+    assert found is not None
+    assert [found.low, found.high] == pytest.approx(np.quantile(replicates, [0.025, 0.975]).tolist())
 
 
 def test_a_probe_of_difficulty_is_called_that():

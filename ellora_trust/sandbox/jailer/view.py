@@ -10,7 +10,7 @@ import errno
 import os
 
 HOST = "/.host"  # where the old root lies until it is let go
-# Zeros are read from `full`: a shared mapping of `zero` is memory that no process shows, and `full` cannot be mapped.
+# Zeros come from `full`, which cannot be mapped: a shared mapping of `zero` is memory that no process shows.
 DEVICES = {"null": "null", "zero": "full", "full": "full", "random": "random", "urandom": "urandom"}
 STREAMS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 KERNEL_SETTINGS = ("sys", "sysrq-trigger", "irq", "bus")
