@@ -11,6 +11,7 @@ from typing import Any
 
 from ellora_trust.errors import InputError
 from ellora_trust.report import write_json
+from probes.fitting.selection import Settings
 from probes.measuring.evaluation import evaluate
 from probes.measuring.result import Evaluation
 from probes.steps.clock import Clock
@@ -48,6 +49,7 @@ def eval_step(
         result = evaluate(
             labelled,
             model_name=run.model["name"],
+            settings=Settings(seed=job.seed),
             n_permutations=job.permutations,
             risk=job.fitting.risk,
             calibration=job.fitting.calibration,

@@ -17,6 +17,7 @@ from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
 from probes.error_probe import KIND, ErrorProbe
 from probes.fitting.calibration import MIN_ISOTONIC
+from probes.fitting.selection import Settings
 from probes.guarantee.certificate import Certificate
 from probes.guarantee.certification import certificate_config, certify_held_out, group_hashes, hold_out_groups
 from probes.measuring.result import Evaluation
@@ -120,7 +121,9 @@ def _fit(folder: RunFolder, run: Run, name: str, job: ProbeJob, say: Say) -> Fit
     features = {key: kept.activations.vectors(*key)[~held] for key in kept.activations}
     if fitting.calibration == "isotonic" and (~held).sum() < MIN_ISOTONIC:
         say(f"{name}: {(~held).sum()} rows are too few for isotonic calibration ({MIN_ISOTONIC:,}); Platt's is used")
-    probe = ErrorProbe().fit(features, kept.wrong[~held], kept.groups[~held], calibration=fitting.calibration)
+    probe = ErrorProbe(Settings(seed=job.seed)).fit(
+        features, kept.wrong[~held], kept.groups[~held], calibration=fitting.calibration
+    )
     certificate, config = None, {"fit": _identity(run, name, job)}
     if fitting.certify is not None:
         certificate = certify_held_out(probe, kept, held, risk=fitting.certify, seed=job.seed)

@@ -128,9 +128,16 @@ class RunFolder:
         return {name: one.store for name, one in self.run().tasks.items()}
 
     def artifact(self, task: str) -> Artifact | None:
-        """Return the description of a task's predictor, or None if it is not fitted yet."""
+        """Return the description of a task's predictor, or None if none is fitted on these answers and activations."""
         folder = self.probe(task)
-        return read_description(folder) if (folder / DESCRIPTION).is_file() else None
+        found = read_description(folder) if (folder / DESCRIPTION).is_file() else None
+        if found is None or not self.labelled:
+            return found
+        # Answers or activations may have been made anew since; then what it promises is not about them.
+        fitted, record = found.config.get("fit", {}), self.run().tasks.get(task)
+        return (
+            found if record and (fitted.get("sha256"), fitted.get("store")) == (record.sha256, record.store) else None
+        )
 
     def probe(self, task: str) -> Path:
         return self.path / f"probe-{task}"

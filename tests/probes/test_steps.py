@@ -233,6 +233,26 @@ def test_other_sites_and_positions_take_the_place_of_the_old_ones_and_are_fitted
     assert set(eval_step(folder, job)[0].by_site) == {"answer.max"}
 
 
+def test_a_predictor_of_earlier_activations_is_not_told_what_an_evaluation_of_new_ones_found(
+    folder: RunFolder, job: ProbeJob
+):
+    fit_step(folder, replace(job, fitting=Fitting(certify=0.3)))
+    before = read_description(folder.probe("answers"))
+    assert "No threshold is certified" in report_step(folder).read_text()
+    extract_step(folder, sites=["mlp.*"], positions=["answer.max"])
+    eval_step(folder, job)
+    assert read_description(folder.probe("answers")) == before
+    assert folder.artifact("answers") is None
+    assert "No threshold is certified" not in report_step(folder).read_text()
+
+
+def test_the_seed_of_a_job_draws_its_folds_and_permutations(folder: RunFolder, job: ProbeJob):
+    (zero,), (one,) = (eval_step(folder, replace(job, seed=seed), again=True) for seed in (0, 1))
+    assert zero.permutation != one.permutation
+    assert zero.scores.probe != one.scores.probe
+    assert fit_step(folder, replace(job, seed=1))["answers"].probe.settings.seed == 1
+
+
 def test_extraction_refuses_another_model_than_the_one_that_answered(folder: RunFolder):
     run = folder.run()
     folder.write_run(replace(run, model={**run.model, "fingerprint": "0" * 64}))
