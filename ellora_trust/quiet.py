@@ -1,4 +1,4 @@
-"""Who is asked to be silent: transformers for the length of a `with`, this library where the user says so."""
+"""Who is asked to be silent: transformers and datasets inside a `with`, this library where the user says so."""
 
 from __future__ import annotations
 
@@ -43,3 +43,17 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Hold the bars of `datasets` back, and put its setting as it was afterwards."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if were:
+            enable_progress_bars()

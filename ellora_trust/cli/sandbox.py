@@ -29,11 +29,7 @@ def check(
     else:
         first = next(iter(checked.values()))
         rows = [
-            [
-                row.name,
-                row.goal,
-                *("; ".join(rows[i].escaped) or f"held ({rows[i].ended})" for rows in checked.values()),
-            ]
+            [row.name, row.goal, *(_became(rows[i].escaped, rows[i].ended) for rows in checked.values())]
             for i, row in enumerate(first)
         ]
         print_table("", ("attack", "what it tries", *checked), rows)
@@ -41,7 +37,8 @@ def check(
     summary = f"{out} of {sum(map(len, checked.values()))} attacks got out"
     if out:
         raise EnvironmentProblem(f"{summary}; do not run untrusted programs on this machine")
-    say(summary)
+    if not json:
+        print(summary)
 
 
 def _became(escaped: list[str], ended: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError
+from ellora_trust.quiet import quiet_datasets
 from ellora_trust.testbed.documents import Document
 
 # Columns that are empty in most rows need their type said.
@@ -41,6 +42,6 @@ def export(documents: Sequence[Document], folder: Path) -> Path:
             spans = {name: list(span) if (span := getattr(document, name)) else None for name in _SPANS}
             yield {**row, "meta": json.dumps(dict(document.meta), sort_keys=True), **spans}
 
-    with replacing(folder) as beside:
+    with replacing(folder) as beside, quiet_datasets():
         Dataset.from_list(list(rows()), features=features).save_to_disk(str(beside))
     return folder

@@ -72,5 +72,5 @@ def read_scores(path: Path) -> NDArray[np.float64]:
     """
     try:
         return np.load(path, allow_pickle=False).astype(np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path} is not a .npy file of numbers: {error}; write one with numpy.save") from error

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from datasets import load_from_disk
+from datasets import are_progress_bars_disabled, load_from_disk
 from typer.testing import CliRunner
 
 from ellora_trust.cli import app
@@ -29,6 +29,8 @@ def test_export_writes_every_document_under_its_id(tmp_path):
     done = CliRunner().invoke(app, ["testbed", "export", str(folder), "--tokens", "5000", "--json"])
     documents = corpus(0, n_tokens=5000)
     assert json.loads(done.stdout)["sha256"] == corpus_hash(documents)
+    assert done.stderr == ""
+    assert not are_progress_bars_disabled()
     rows = load_from_disk(str(folder))
     assert rows["id"][:] == [document.id for document in documents]
     for row, document in zip(rows, documents, strict=True):
@@ -41,6 +43,7 @@ def test_scores_are_read_from_numpy_files_without_pickle(tmp_path):
     np.save(tmp_path / "good.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     assert read_scores(tmp_path / "good.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
     np.save(tmp_path / "bad.npy", np.array([{}], dtype=object), allow_pickle=True)
-    for name in ("bad.npy", "absent.npy"):
+    (tmp_path / "empty.npy").touch()
+    for name in ("bad.npy", "absent.npy", "empty.npy"):
         with pytest.raises(InputError, match=r"not a \.npy file of numbers"):
             read_scores(tmp_path / name)
