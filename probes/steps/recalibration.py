@@ -32,6 +32,7 @@ from probes.fitting.selection import grouped_folds
 from probes.guarantee.certification import group_hash, group_hashes
 from probes.measuring.subset import subset
 from probes.steps.given import Given
+from probes.watching.shift import describe_scores
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
@@ -176,13 +177,18 @@ def save_recalibrated(found: Recalibrated, folder: Path, *, model: CodeModel, la
     """
     old = found.probe.artifact_
     seen = {*old.data.get("groups", ()), *found.groups}
+    kept = subset(labelled, np.flatnonzero(labelled.decided))
     data = {
-        **old.data,
+        # How many groups were held out, and from what, is about the first fit.
+        **{name: value for name, value in old.data.items() if name != "n_groups_held_out"},
         "task": labelled.name,
         "n": found.auroc.n,
         "n_groups": found.auroc.n_groups,
         "groups": sorted(seen),
         "sha256": labelled.content_hash(),
+        "scores": describe_scores(
+            found.probe.decision(kept.activations.vectors(found.probe.site_, found.probe.position_))
+        ),
         "prompt_format": labelled.prompt_format,
         "header": labelled.header,
         "recalibrated_from": {

@@ -20,6 +20,7 @@ from probes import ErrorProbe, Settings
 from probes.guarantee.certification import group_hash, group_hashes
 from probes.steps.given import Given
 from probes.steps.recalibration import label_for, recalibrate, save_recalibrated
+from probes.watching.shift import describe_scores
 
 QUICK = Settings(strengths=(0.1,), n_components=8)
 
@@ -46,6 +47,7 @@ def saved(tiny, tmp_path: Path) -> ErrorProbe:
         "groups": group_hashes(rows.groups),
         "sha256": rows.content_hash(),
         "prompt_format": "plain",
+        "scores": describe_scores(probe.decision(rows.activations["resid.1", "answer"])),
     }
     metrics = {"AUROC, nested cross-validation": recorded.to_dict()}
     probe.save(tmp_path / "old", model=tiny, data=data, metrics=metrics)
@@ -115,6 +117,9 @@ def test_the_new_artifact_belongs_to_the_new_model_and_says_where_it_came_from(s
     data = again.artifact_.data
     assert data["recalibrated_from"]["model"]["fingerprint"] == tiny.fingerprint
     assert data["sha256"] == rows.content_hash()
+    # Text is measured against the new model's scores, which are shifted.
+    assert data["scores"]["mean"] == pytest.approx(again.decision(x).mean())
+    assert data["scores"]["mean"] > saved.artifact_.data["scores"]["mean"] + 1
     # A certificate on any group that fitting or recalibration saw has to be refused.
     assert {group_hash("g0"), group_hash("new0")} <= set(data["groups"])
     assert "certificate" not in again.artifact_.config
