@@ -108,6 +108,9 @@ def lds(
 
 
 def _recipe(seed: int, tokens: int | None) -> Recipe:
+    from ellora_trust.errors import InputError
     from ellora_trust.testbed.recipe import SHIPPED_TOKENS, Recipe
 
-    return Recipe(seed=seed, n_tokens=tokens or SHIPPED_TOKENS)
+    if tokens is not None and tokens < 1:
+        raise InputError(f"--tokens is {tokens}; give at least 1, or leave it out for the shipped {SHIPPED_TOKENS:,}")
+    return Recipe(seed=seed, n_tokens=SHIPPED_TOKENS if tokens is None else tokens)

@@ -9,7 +9,7 @@ import pytest
 from datasets import are_progress_bars_disabled, load_from_disk
 from typer.testing import CliRunner
 
-from ellora_trust.cli import app
+from ellora_trust.cli import app, main
 from ellora_trust.errors import InputError
 from ellora_trust.testbed import corpus, corpus_hash
 from ellora_trust.testbed.making import read_scores
@@ -47,3 +47,11 @@ def test_scores_are_read_from_numpy_files_without_pickle(tmp_path):
     for name in ("bad.npy", "absent.npy", "empty.npy"):
         with pytest.raises(InputError, match=r"not a \.npy file of numbers"):
             read_scores(tmp_path / name)
+
+
+def test_no_tokens_are_not_all_of_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["ellora-trust", "testbed", "train", "--tokens", "0", "--out", str(tmp_path / "t")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "--tokens is 0; give at least 1, or leave it out" in capsys.readouterr().err
