@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-import torch
-from tiny_models import make_model
 
 from ellora_trust.errors import EnvironmentProblem
-from ellora_trust.model import CodeModel
+
+if TYPE_CHECKING:
+    from ellora_trust.model import CodeModel
 
 if "PYTEST_XDIST_WORKER" in os.environ:
+    import torch  # here and in fixtures alone: the process that only hands out tests needs none of it
+
     # One thread a worker: two workers of two threads on two cores wait for each other.
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> CodeModel:
+    from tiny_models import make_model
+
     return make_model("llama")
 
 

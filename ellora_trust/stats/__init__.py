@@ -19,7 +19,7 @@ from ellora_trust.stats.discrimination import (
     within_group_auroc,
 )
 from ellora_trust.stats.equivalence import Equivalence, tost_paired
-from ellora_trust.stats.intervals import Estimate, group_bootstrap, paired_bootstrap, wilson
+from ellora_trust.stats.intervals import Estimate, group_bootstrap, group_bootstraps, paired_bootstrap, wilson
 from ellora_trust.stats.significance import (
     McNemarResult,
     PermutationResult,
@@ -39,6 +39,7 @@ __all__ = [
     "brier_skill",
     "expected_calibration_error",
     "group_bootstrap",
+    "group_bootstraps",
     "hanley_mcneil_se",
     "holm",
     "mcnemar",

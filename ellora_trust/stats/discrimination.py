@@ -15,7 +15,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from ellora_trust.errors import InputError
 
@@ -177,14 +177,19 @@ def sample_size_for_auroc(
 
 
 def _concordance(y: FloatArray, s: FloatArray, index: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Per group: pairs in the right order (ties half), and pairs of both classes. Rank sums, no loop."""
+    """Per group: pairs in the right order (ties half), and pairs of both classes. One sort, no loop."""
     if not len(y):
         return np.zeros(1), np.zeros(1)
-    # Ranking (group, score) gives the rank within the group plus the rows of the groups before it.
-    rank = rankdata(index * (len(s) + 1) + rankdata(s, "dense"))
-    size, n_pos = np.bincount(index), np.bincount(index, y).astype(np.float64)
-    rank_sum = np.bincount(index, (rank - (np.cumsum(size) - size)[index]) * y)
-    return rank_sum - n_pos * (n_pos + 1) / 2, n_pos * (size - n_pos)
+    order = np.lexsort((s, index))
+    group, value = index[order], s[order]
+    # One cell per group and distinct score, so that ties count half whatever their order.
+    cells = np.flatnonzero(np.diff(group, prepend=-1) | (np.diff(value, prepend=-np.inf) != 0))
+    positive = np.add.reduceat(y[order], cells)
+    negative = np.diff(cells, append=len(y)) - positive
+    owner = group[cells]
+    n_pos, n_neg = np.bincount(owner, positive), np.bincount(owner, negative)
+    below = np.cumsum(negative) - negative - (np.cumsum(n_neg) - n_neg)[owner]
+    return np.bincount(owner, positive * (below + negative / 2)).astype(np.float64), (n_pos * n_neg).astype(np.float64)
 
 
 def _pooled(concordant: FloatArray, pairs: FloatArray) -> float:

@@ -139,6 +139,21 @@ def group_bootstrap(
     return _percentile(value, replicates, index, confidence, "group bootstrap")
 
 
+def group_bootstraps(
+    statistic: Callable[..., ArrayLike],
+    arrays: Sequence[ArrayLike],
+    groups: Groups,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> list[Estimate]:
+    """As `group_bootstrap` of every entry of what the statistic returns, (k,), on the same resamples, read once."""
+    rows, index = checked_rows(arrays, groups)
+    found = zip(np.asarray(statistic(*rows)), _replicates(statistic, rows, index, n_resamples, seed).T, strict=True)
+    return [_percentile(float(value), entry, index, confidence, "group bootstrap") for value, entry in found]
+
+
 def paired_bootstrap(
     statistic: Callable[..., float],
     a: ArrayLike,
@@ -200,7 +215,7 @@ def _group_counts(n_groups: int, n: int, n_resamples: int, seed: int) -> Iterato
 
 
 def _replicates(
-    statistic: Callable[..., float], rows: list[NDArray], index: NDArray[np.intp], n_resamples: int, seed: int
+    statistic: Callable[..., ArrayLike], rows: list[NDArray], index: NDArray[np.intp], n_resamples: int, seed: int
 ) -> FloatArray:
     check_range("n_resamples", n_resamples, 1, math.inf)
     vectorised = next((fast for slow, fast in _VECTORISED if slow is statistic), None)

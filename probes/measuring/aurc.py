@@ -85,7 +85,7 @@ def risk_at_coverage(wrong: ArrayLike, scores: ArrayLike, coverage: float) -> fl
     y, s = checked_scores(wrong, scores)
     if not 0 < coverage <= 1:
         raise InputError(f"coverage={coverage} is out of range; use a number in (0, 1]")
-    return risk_of_codes(y, score_codes(s), coverage)
+    return float(risk_of_codes(y, score_codes(s), np.asarray(coverage)))
 
 
 def coverage_at_risk(wrong: ArrayLike, scores: ArrayLike, risk: float) -> float:
@@ -135,9 +135,9 @@ def e_aurc_of_codes(y: np.ndarray, codes: np.ndarray) -> float:
     return aurc_of_codes(y, codes) - optimal_aurc(int(y.sum()), len(y))
 
 
-def risk_of_codes(y: np.ndarray, codes: np.ndarray, coverage: float) -> float:
+def risk_of_codes(y: np.ndarray, codes: np.ndarray, coverages: np.ndarray) -> np.ndarray:
     kept, bad = _kept_and_wrong(y, codes)
-    return float(np.interp(coverage * len(y), kept, bad) / (coverage * len(y)))
+    return np.interp(coverages * len(y), kept, bad) / (coverages * len(y))
 
 
 def coverage_of_codes(y: np.ndarray, codes: np.ndarray, risk: float) -> float:

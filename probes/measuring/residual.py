@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from ellora_trust.errors import InputError
-from ellora_trust.stats import Estimate, auroc, group_bootstrap
+from ellora_trust.stats import Estimate, auroc, group_bootstrap, group_bootstraps
 from ellora_trust.stats.discrimination import Groups, checked_pair
 
 # A share of variance below this is rounding: a score that is a linear function of the confounders leaves nothing.
@@ -82,23 +82,16 @@ def residual_auroc(
     columns = _stack(confounders, len(s))
     boot = {"n_resamples": n_resamples, "seed": seed}
 
-    def of_residuals(labels: np.ndarray, values: np.ndarray, c: np.ndarray) -> float:
-        return auroc(labels, residuals(values, c, ranks=ranks))
-
-    def difference(labels: np.ndarray, values: np.ndarray, c: np.ndarray) -> float:
-        return of_residuals(labels, values, c) - auroc(labels, values)
+    def residual_and_change(labels: np.ndarray, values: np.ndarray, c: np.ndarray) -> tuple[float, float]:
+        left = auroc(labels, residuals(values, c, ranks=ranks))
+        return left, left - auroc(labels, values)
 
     used = rankdata(s) if ranks else s
     total = float(np.var(used))
     explained = 1 - float(np.var(residuals(s, columns, ranks=ranks))) / total if total else 0.0
-    return ResidualAuroc(
-        list(confounders),
-        ranks,
-        group_bootstrap(auroc, (y, s), groups, **boot),
-        group_bootstrap(of_residuals, (y, s, columns), groups, **boot),
-        group_bootstrap(difference, (y, s, columns), groups, **boot),
-        explained,
-    )
+    raw = group_bootstrap(auroc, (y, s), groups, **boot)
+    residual, change = group_bootstraps(residual_and_change, (y, s, columns), groups, **boot)
+    return ResidualAuroc(list(confounders), ranks, raw, residual, change, explained)
 
 
 def residuals(scores: np.ndarray, confounders: np.ndarray, *, ranks: bool = False) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ellora_trust.stats import Estimate, group_bootstrap, paired_bootstrap
+from ellora_trust.stats import Estimate, group_bootstraps, paired_bootstrap
 from ellora_trust.stats.discrimination import Groups, check_range
 from probes.measuring.aurc import (
     aurc_of_codes,
@@ -132,18 +132,11 @@ def _curve(
 ) -> RiskCoverage:
     y, s = checked_scores(wrong, scores)
     rows = (y, score_codes(s))
-    points = [
-        Point(
-            float(c), group_bootstrap(lambda labels, codes, c=c: risk_of_codes(labels, codes, c), rows, groups, **boot)
-        )
-        for c in coverages
-    ]
-    return RiskCoverage(
-        name,
-        risk,
-        points[-1].risk,
-        points,
-        group_bootstrap(aurc_of_codes, rows, groups, **boot),
-        group_bootstrap(e_aurc_of_codes, rows, groups, **boot),
-        group_bootstrap(lambda labels, codes: coverage_of_codes(labels, codes, risk), rows, groups, **boot),
-    )
+
+    def curve_and_summaries(labels: np.ndarray, codes: np.ndarray) -> list[float]:
+        summaries = aurc_of_codes(labels, codes), e_aurc_of_codes(labels, codes), coverage_of_codes(labels, codes, risk)
+        return [*risk_of_codes(labels, codes, coverages), *summaries]
+
+    *risks, area, excess, coverage_at_risk = group_bootstraps(curve_and_summaries, rows, groups, **boot)
+    points = [Point(float(c), one) for c, one in zip(coverages, risks, strict=True)]
+    return RiskCoverage(name, risk, points[-1].risk, points, area, excess, coverage_at_risk)

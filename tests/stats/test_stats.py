@@ -19,6 +19,7 @@ from ellora_trust.stats import (
     brier_skill,
     expected_calibration_error,
     group_bootstrap,
+    group_bootstraps,
     hanley_mcneil_se,
     holm,
     intervals,
@@ -186,6 +187,20 @@ def test_undefined_resamples_are_counted_and_too_many_are_refused():
         group_bootstrap(auroc, (labels[2:], scores[2:]), np.arange(42))
     with pytest.raises(InputError, match="nan on the whole data; it may need both classes"):
         group_bootstrap(auroc, ([1, 1, 1], [1, 2, 3]), [0, 1, 2])
+
+
+def test_several_numbers_read_at_once_have_the_intervals_that_each_has_alone():
+    rng = np.random.default_rng(3)
+    groups, labels = np.arange(60) // 2, rng.integers(0, 2, 60)
+    scores = rng.normal(size=60) + labels
+
+    def both(y, s):
+        return auroc(y, s), brier(1 / (1 + np.exp(-s)), y)
+
+    alone = [lambda y, s: both(y, s)[0], lambda y, s: both(y, s)[1]]
+    found = group_bootstraps(both, (labels, scores), groups, n_resamples=200, seed=5)
+    assert found == [group_bootstrap(one, (labels, scores), groups, n_resamples=200, seed=5) for one in alone]
+    assert found[0].value != found[1].value
 
 
 def test_paired_bootstrap_is_the_interval_of_the_difference_on_the_same_groups():
