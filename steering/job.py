@@ -9,7 +9,7 @@ The run folder: run.json, pairs-EDIT.jsonl, study-EDIT.json, vector-EDIT/, resul
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -109,7 +109,9 @@ def run_job(job: SteerJob, out: Path, *, say: Callable[[str], None], progress: b
         done = out / f"study-{edit}.json"
         if done.exists():
             say(f"{edit}: done before")
-            studies.append(Study.from_dict(json.loads(done.read_text()), out / f"vector-{edit}"))
+            before = Study.from_dict(json.loads(done.read_text()), out / f"vector-{edit}")
+            _check_model(before.model, model, out)
+            studies.append(before)
             continue
         pairs = _pairs(model, task, edit, job, out, progress)
         say(f"{edit}: {len(pairs)} pairs")
@@ -155,10 +157,21 @@ def _claim(job: SteerJob, out: Path) -> None:
     write_json({"job": described, "versions": versions()}, path)
 
 
+def _check_model(before: Mapping[str, str], model: CodeModel, out: Path) -> None:
+    """Refuse what another model of the same name said, as after more training of a local folder."""
+    if before["fingerprint"] != model.fingerprint:
+        raise InputError(
+            f"{out} holds answers of {before['name']} (fingerprint {before['fingerprint'][:12]}), but {model.name} is "
+            f"now {model.fingerprint[:12]}; use another --out"
+        )
+
+
 def _pairs(model: CodeModel, task: Task, edit: str, job: SteerJob, out: Path, progress: bool) -> PairSet:
     path = out / f"pairs-{edit}.jsonl"
     if path.exists():
-        return PairSet.load(path)
+        before = PairSet.load(path)
+        _check_model(before.model, model, out)
+        return before
     how: dict[str, Any] = {
         "limit": job.limit,
         "seed": job.seed,

@@ -90,7 +90,10 @@ class Reading:
         if not model.shares_prefixes(len(prompt)):
             return done
         shared = len(prefix.ids) if prefix else 0
-        cache = forward(model, [prompt[shared:-1]], keep_logits=0, use_cache=True, prefix=prefix).cache
+        if prefix and shared == len(prompt) - 1:
+            cache = prefix.cache  # nothing is left to read, and `_spread` leaves it as it is
+        else:
+            cache = forward(model, [prompt[shared:-1]], keep_logits=0, use_cache=True, prefix=prefix).cache
         stream: list[Tensor] = []
 
         def keep(hidden: Tensor, at: Tensor) -> None:

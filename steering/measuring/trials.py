@@ -104,7 +104,8 @@ def run_trials(
     key = _key(model, patches)
     done = _read(store, key) if store else {}
     todo = [one for one in questions if _name(one) not in done]
-    prefix = _shared(model, todo)
+    # Of all questions, also where some are done: another prefix would round other bits.
+    prefix = _shared(model, questions) if todo else SharedPrefix([])
     with Progress(len(todo), label, enabled=progress) as bar:
         for one in todo:
             scored = score_patches(model, Reading.of(model, one.prompt, one.target, prefix=prefix), patches)

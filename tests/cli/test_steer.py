@@ -104,6 +104,21 @@ def test_other_settings_in_a_used_folder_are_refused(go, fragile: None, tiny_fol
     assert "holds a run with seed 0, now 1 was asked" in errors
 
 
+def test_pairs_of_another_model_of_the_same_name_are_refused(go, fragile: None, tiny_folder: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    asked = ("steer", "--model", tiny_folder, "--edit", "rename_vars", "--limit", 4, "--out", out)
+    go(*asked)
+    pairs = out / "pairs-rename_vars.jsonl"
+    head, *rows = pairs.read_text().splitlines()
+    said = json.loads(head)
+    said["model"]["fingerprint"] = "0" * 64
+    pairs.write_text("\n".join([json.dumps(said), *rows]) + "\n")
+    code, _, errors = go(*asked)
+    assert code == 2
+    assert "(fingerprint 000000000000), but" in errors
+    assert "use another --out" in errors
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import FAMILIES, make_model
@@ -104,6 +105,31 @@ def test_trials_resume_from_their_file(tiny: CodeModel, tmp_path):
     )
     other = run_trials(tiny, questions[:1], patches_of(tiny, seed=1), store=store)
     assert other.logprobs.tolist() != first.logprobs[:1].tolist()
+
+
+def test_prompts_that_differ_in_their_last_token_alone_share_all_else(tiny: CodeModel):
+    ids = tuple(tiny.tokenizer(TEXT).input_ids) * 3
+    questions = [Question("a", ids, (5,)), Question("b", (*ids[:-1], 7), (5,)), Question("c", (*ids, 9), (5,))]
+    patches = patches_of(tiny)
+    together = run_trials(tiny, questions, patches)
+    alone = [run_trials(tiny, [question], patches).logprobs[0] for question in questions]
+    assert together.logprobs == pytest.approx(np.stack(alone), abs=2e-4)
+
+
+def test_resumed_trials_go_on_from_the_prefix_that_all_questions_share(tiny: CodeModel, tmp_path, monkeypatch):
+    ids = tuple(tiny.tokenizer(TEXT).input_ids)[:20] * 2
+    # Two of them share more with each other than with the first.
+    questions = [Question(f"q{n}", (*ids[:20], *tail, *ids), (5, 6)) for n, tail in enumerate([(7, 8), (9, 7), (9, 8)])]
+    read, shared = Reading.of, []
+
+    def noted(*args, prefix):
+        shared.append(len(prefix.ids))
+        return read(*args, prefix=prefix)
+
+    monkeypatch.setattr(Reading, "of", noted)
+    run_trials(tiny, questions[:1], patches_of(tiny), store=tmp_path / "trials.jsonl")
+    run_trials(tiny, questions, patches_of(tiny), store=tmp_path / "trials.jsonl")
+    assert shared[1:] == [20, 20]
 
 
 def test_too_short_a_prompt_is_refused(tiny: CodeModel):
