@@ -87,7 +87,7 @@ def difference_table(study: Study) -> Table:
         [_CONTROLS[name], f"{one.estimate:+.3f}", "" if one.p_value is None else f"{one.p_value:.2g}"]
         for name, one in study.differences.items()
     ]
-    return Table(("steered minus", "difference [95 % interval]", "McNemar p"), rows)
+    return Table(("steered minus", "difference [95 % interval]", "p, whole groups exchanged"), rows)
 
 
 def type_table(study: Study) -> Table:

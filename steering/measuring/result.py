@@ -6,7 +6,6 @@ result.estimates["recovered"], result.differences["two examples"]
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ellora_trust.stats import Estimate, group_bootstrap, mcnemar, wilson
+from ellora_trust.evaluation.paired import group_exchange_p, rate
+from ellora_trust.stats import Estimate, group_bootstrap
 from steering.measuring.grid import Cell
 from steering.measuring.trials import Trials
 from steering.vector import SteeringVector
@@ -65,7 +65,8 @@ class Difference:
 
     Attributes:
         estimate: Difference of shares, [-1, 1], with a bootstrap over groups.
-        p_value: Exact McNemar, where the control is one answer a pair; None for the mean of random directions.
+        p_value: Exact McNemar test with whole groups exchanged, where the control is one answer a pair; None for the
+            mean of random directions.
     """
 
     estimate: Estimate
@@ -182,7 +183,9 @@ def assemble(
     groups = np.array([pairs.pairs[i].positive.group for i in order])
     joined = _Joined(rows)
     hindsight = max(range(len(cells)), key=lambda i: joined.sweep[:, i].mean())
-    estimates = _estimates(joined, groups, hindsight, two)
+    place = {pair: row for row, pair in enumerate(order.tolist())}
+    asked = np.array([place[i] for i in two[0].tolist()], dtype=int)
+    estimates = _estimates(joined, groups, hindsight, asked, two[1])
     edit = pairs.edits[0]
     return Study(
         pairs.task,
@@ -193,11 +196,11 @@ def assemble(
         len(set(groups)),
         dict(pairs.counts.get(edit, {})),
         estimates,
-        _differences(joined, groups, order, two),
+        _differences(joined, groups, asked, two[1]),
         [str(fold.cell) for fold in rows],
         str(cells[hindsight]),
         [(cell, float(share)) for cell, share in zip(cells, joined.sweep.mean(0), strict=True)],
-        _by_type([pairs.pairs[i].type for i in order], joined.recovered),
+        _by_type(np.array([pairs.pairs[i].type for i in order]), joined.recovered, groups),
         vector,
     )
 
@@ -213,65 +216,57 @@ class _Joined:
         self.gated = np.concatenate([fold.gated for fold in rows])
         self.corrupted = np.concatenate([fold.corrupted for fold in rows])
         self.corrupted_gated = np.concatenate([fold.corrupted_gated for fold in rows])
+        self.right_groups = np.array([group for fold in rows for group in fold.right_groups])
         self.divergence = np.mean([fold.divergence for fold in rows], axis=0)
 
 
 def _estimates(
-    joined: _Joined, groups: NDArray, hindsight: int, two: tuple[NDArray[np.int_], NDArray[np.bool_]]
+    joined: _Joined, groups: NDArray, hindsight: int, asked: NDArray[np.int_], shot: NDArray[np.bool_]
 ) -> dict[str, Estimate]:
+    """Estimates by name; `asked` are the rows of the pairs whose two-example answers are right or not, `shot`."""
     controls = joined.controls
     found = {
-        "recovered": _share(joined.recovered),
-        "matched": _share(controls[:, CHOSEN]),
-        "hindsight": _share(joined.sweep[:, hindsight]),
+        "recovered": rate(joined.recovered, groups),
+        "matched": rate(controls[:, CHOSEN], groups),
+        "hindsight": rate(joined.sweep[:, hindsight], groups),
         "random": group_bootstrap(np.mean, (controls[:, RANDOM:].mean(1),), groups),
-        "shuffled": _share(controls[:, SHUFFLED]),
-        "other": _share(controls[:, OTHER]),
-        "recovered with gate": _share(joined.gated),
-        "wrong way": _share(joined.logprobs[:, CHOSEN] < joined.logprobs[:, PLAIN]),
+        "shuffled": rate(controls[:, SHUFFLED], groups),
+        "other": rate(controls[:, OTHER], groups),
+        "recovered with gate": rate(joined.gated, groups),
+        "wrong way": rate(joined.logprobs[:, CHOSEN] < joined.logprobs[:, PLAIN], groups),
         "divergence": group_bootstrap(np.mean, (joined.divergence,), np.arange(len(joined.divergence))),
     }
     if len(joined.corrupted):
-        found["corrupted"] = _share(joined.corrupted)
-        found["corrupted with gate"] = _share(joined.corrupted_gated)
-    if len(two[1]):
-        found["two examples"] = _share(two[1])
+        found["corrupted"] = rate(joined.corrupted, joined.right_groups)
+        found["corrupted with gate"] = rate(joined.corrupted_gated, joined.right_groups)
+    if len(shot):
+        found["two examples"] = rate(shot, groups[asked])
     return {name: found[name] for name in NAMES if name in found}
 
 
-def _share(flags: NDArray[np.bool_]) -> Estimate:
-    return wilson(int(flags.sum()), len(flags))
-
-
 def _differences(
-    joined: _Joined, groups: NDArray, order: NDArray, two: tuple[NDArray[np.int_], NDArray[np.bool_]]
+    joined: _Joined, groups: NDArray, asked: NDArray[np.int_], shot: NDArray[np.bool_]
 ) -> dict[str, Difference]:
     matched = joined.controls[:, CHOSEN].astype(float)
-
-    def against(control: NDArray, tested: bool) -> Difference:
-        estimate = group_bootstrap(np.mean, (matched - control,), groups)
-        return Difference(estimate, mcnemar(matched, control).p_value if tested else None)
-
     found = {
-        "random": against(joined.controls[:, RANDOM:].mean(1), False),
-        "shuffled": against(joined.controls[:, SHUFFLED].astype(float), True),
-        "other": against(joined.controls[:, OTHER].astype(float), True),
+        "random": _difference(matched - joined.controls[:, RANDOM:].mean(1), groups, tested=False),
+        "shuffled": _difference(matched - joined.controls[:, SHUFFLED], groups),
+        "other": _difference(matched - joined.controls[:, OTHER], groups),
     }
-    if len(two[1]):
-        place = {pair: row for row, pair in enumerate(order.tolist())}
-        at = np.array([place[i] for i in two[0].tolist()])
-        steered, shot = joined.recovered[at].astype(float), two[1].astype(float)
-        estimate = group_bootstrap(np.mean, (steered - shot,), groups[at])
-        found["two examples"] = Difference(estimate, mcnemar(steered, shot).p_value)
+    if len(shot):
+        found["two examples"] = _difference(joined.recovered[asked].astype(float) - shot, groups[asked])
     return found
 
 
-def _by_type(types: Sequence[str], recovered: NDArray[np.bool_], at_least: int = 5) -> dict[str, Estimate]:
-    """Recovery by wanted answer, most frequent first; answers with fewer pairs together as `others`."""
-    rows: dict[str, list[bool]] = defaultdict(list)
-    for name, flag in zip(types, recovered.tolist(), strict=True):
-        rows[name].append(flag)
-    common = sorted((name for name in rows if len(rows[name]) >= at_least), key=lambda name: -len(rows[name]))
-    others = [flag for name, flags in rows.items() if name not in common for flag in flags]
-    named = {name: rows[name] for name in common} | ({"others": others} if others else {})
-    return {name: wilson(sum(flags), len(flags)) for name, flags in named.items()}
+def _difference(steered_minus_control: NDArray, groups: NDArray, *, tested: bool = True) -> Difference:
+    p_value = group_exchange_p(steered_minus_control, groups) if tested else None
+    return Difference(group_bootstrap(np.mean, (steered_minus_control,), groups), p_value)
+
+
+def _by_type(types: NDArray, recovered: NDArray[np.bool_], groups: NDArray, at_least: int = 5) -> dict[str, Estimate]:
+    """Recovery by wanted answer, most frequent first; answers of fewer groups together as `others`."""
+    names, counts = np.unique(types, return_counts=True)
+    ordered = names[np.argsort(-counts, kind="stable")].tolist()
+    common = [name for name in ordered if len(set(groups[types == name])) >= at_least]
+    rows = {name: types == name for name in common} | {"others": ~np.isin(types, common)}
+    return {name: rate(recovered[at], groups[at]) for name, at in rows.items() if len(set(groups[at])) > 1}

@@ -103,6 +103,9 @@ def test_pairs_without_a_common_cause_recover_nothing(tiny: CodeModel, pairs: Pa
 def test_every_estimate_is_named_and_carries_its_n(found: Study, pairs: PairSet):
     assert set(found.estimates) <= set(NAMES)
     assert found.estimates["recovered"].n == len(pairs)
+    # Two pairs a group are no two draws.
+    assert found.estimates["recovered"].n_groups == found.n_groups < len(pairs)
+    assert found.estimates["corrupted"].n_groups < found.estimates["corrupted"].n
     assert all(one.low <= one.value <= one.high for one in found.estimates.values())
     assert len(found.chosen) == SETTINGS.n_folds
     assert sum(one.n for one in found.by_type.values()) == len(pairs)
