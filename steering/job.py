@@ -70,7 +70,6 @@ class SteerJob:
     strengths: tuple[float, ...] = (1.0, 2.0)
 
     def settings(self) -> Settings:
-        # Before a folder is claimed for it: a slip must not bind the folder.
         if self.method not in METHODS:
             raise InputError(one_of(self.method, METHODS, what="method"))
         return Settings(self.method, Grid(strengths=self.strengths, every=self.every), seed=self.seed)
@@ -145,7 +144,8 @@ def _task(job: SteerJob) -> Task:
 def _claim(job: SteerJob, out: Path) -> None:
     """Write what the run is of, or refuse a folder that belongs to another one."""
     path, described = out / "run.json", json.loads(json.dumps(asdict(job)))
-    if path.exists():
+    # Before there are pairs nothing was done: a slip in a setting does not bind the folder.
+    if path.exists() and any(out.glob("pairs-*.jsonl")):
         before = json.loads(path.read_text())["job"]
         changed = [name for name in described if name != "edits" and before.get(name) != described[name]]
         if changed:

@@ -61,13 +61,16 @@ class Sheet:
         """Read what was measured; by default of the shipped pair.
 
         Raises:
-            InputError: There is no such file.
+            InputError: There is no such file, or it holds something else.
         """
         if not path.exists():
             raise InputError(f"{path} does not exist; measure a pair with ellora-trust testbed train")
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        models = {side: Measured.from_dict(stored[side]) for side in ("planted", "clean")}
-        return cls(stored["training"], stored["families"], **models)
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            models = {side: Measured.from_dict(stored[side]) for side in ("planted", "clean")}
+            return cls(stored["training"], stored["families"], **models)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} holds no measured pair ({error}); give what testbed train wrote") from error
 
 
 def count_families(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:

@@ -56,7 +56,7 @@ def prompts(
         if plant not in PLANTS:
             raise InputError(one_of(plant, PLANTS, what="plant"))
     if limit is not None and limit < 1:
-        raise InputError(f"limit {limit} is out of range; use 1 or more, or None for all")
+        raise InputError(f"limit {limit} is out of range; use 1 or more, or leave it out for all")
     kinds = KINDS if kind is None else (kind,)
     return list(islice(_in_turn(_streams(kinds, seed, chosen)), limit))
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from ellora_trust.cli import app, main
 from ellora_trust.errors import InputError
 from ellora_trust.testbed import corpus, corpus_hash
+from ellora_trust.testbed.datasheet import Sheet
 from ellora_trust.testbed.making import read_scores
 
 
@@ -55,3 +56,10 @@ def test_no_tokens_are_not_all_of_them(tmp_path, capsys, monkeypatch):
         main()
     assert stop.value.code == 2
     assert "--tokens is 0; give at least 1, or leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_file_of_something_else_holds_no_measured_pair(tmp_path, text: str):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(InputError, match="holds no measured pair"):
+        Sheet.read(tmp_path / "other.json")

@@ -180,7 +180,7 @@ class AliasingTask(Task):
         """
         size = FULL_SIZE if limit is None else limit
         if not 1 <= size <= MAX_SIZE:
-            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or None for {FULL_SIZE}")
+            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or leave it out for {FULL_SIZE}")
         rng = random.Random(seed)
         seen: set[str] = set()
         found: list[Example] = []

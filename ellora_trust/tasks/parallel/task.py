@@ -103,7 +103,7 @@ class ParallelTask(Task):
             EnvironmentProblem: There is no C++ compiler.
         """
         if limit is not None and not 1 <= limit <= MAX_SIZE:
-            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or None for the base set")
+            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or leave it out for the base set")
         if missing_tool("serial") is not None:
             raise EnvironmentProblem("the parallel task needs g++ and this machine has none; apt-get install g++")
         if self.source is not None:

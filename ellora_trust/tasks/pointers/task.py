@@ -139,7 +139,7 @@ class PointersTask(Task):
         """
         if limit is not None and not 1 <= limit <= MAX_SIZE:
             raise InputError(
-                f"limit {limit} is out of range; use 1..{MAX_SIZE}, or None for {_ROUNDS} rounds of templates"
+                f"limit {limit} is out of range; use 1..{MAX_SIZE}, or leave it out for {_ROUNDS} rounds of templates"
             )
         pairs = self._pairs(seed)
         count = _ROUNDS * pairs.round_size if limit is None else (limit + 1) // 2

@@ -86,7 +86,7 @@ class RacesTask(Task):
             EnvironmentProblem: A compiler, Archer or isolation is missing, or races do not show on this machine.
         """
         if limit is not None and not 1 <= limit <= MAX_SIZE:
-            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or None for all")
+            raise InputError(f"limit {limit} is out of range; use 1..{MAX_SIZE}, or leave it out for all")
         if self.source is not None:
             return self._benchmark.shuffled(seed)[:limit]
         size = FULL_SIZE if limit is None else limit

@@ -99,7 +99,7 @@ class SynthesisTask(Task):
             EnvironmentProblem: The data set is not installed or cannot be reached.
         """
         if limit is not None and limit < 1:
-            raise InputError(f"limit {limit} is out of range; use 1 or more, or None for every problem once")
+            raise InputError(f"limit {limit} is out of range; use 1 or more, or leave it out for every problem once")
         size = len(self._problems) if limit is None else limit
         order = random.Random(seed).sample(self._problems, len(self._problems))
         found: list[Example] = []
