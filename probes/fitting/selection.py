@@ -158,7 +158,7 @@ def nested_selection(
     choices, inner_scores = [], []
     for fold in range(int(folds.max()) + 1):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        inner = _inner_folds(labels[0, train], groups[train], settings, fold)
+        inner = inner_folds(labels[0, train], groups[train], fold, settings)
         inner_out = out_of_fold(candidates.x[:, train], y[:, train], inner, settings)
         auroc = batched_auroc(y[:, train], inner_out)  # (candidates, strengths, labelings)
         outer = _fit_and_decide(candidates.x, y, train, test, settings)
@@ -180,7 +180,8 @@ def nested_selection(
     return Selection(labels, choices, scores, inner_scores, candidate_scores)
 
 
-def _inner_folds(y: np.ndarray, groups: np.ndarray, settings: Settings, fold: int) -> np.ndarray:
+def inner_folds(y: np.ndarray, groups: np.ndarray, fold: int, settings: Settings) -> np.ndarray:
+    """Return the inner folds within the training rows of an outer fold, (n_train,); every readout has the same ones."""
     return grouped_folds(y, groups, settings.n_inner, settings.seed + 1 + fold)
 
 

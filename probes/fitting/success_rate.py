@@ -26,8 +26,7 @@ from probes.fitting.linear import batched_auroc
 from probes.fitting.mass_mean import STRENGTHS_OF_ALL
 from probes.fitting.newton import ExactFits, fit_exact
 from probes.fitting.rows import Rows, rows_of
-from probes.fitting.selection import Candidates, Settings, grouped_folds
-from probes.measuring.comparison import inner_folds
+from probes.fitting.selection import Candidates, Settings, grouped_folds, inner_folds
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from probes.fitting.selection import (
     Settings,
     check_folds,
     grouped_folds,
+    inner_folds,
     nested_selection,
     out_of_fold,
     preferred,
@@ -148,11 +149,6 @@ def nested(
         scores[test] = (decided / (unit if unit > 0 else 1.0)).numpy()
         chosen.append(" ".join(candidates.keys[candidate]))
     return scores, chosen
-
-
-def inner_folds(y: np.ndarray, groups: np.ndarray, fold: int, settings: Settings) -> np.ndarray:
-    """Return the inner folds that `nested_selection` uses within the training rows of an outer fold."""
-    return grouped_folds(y, groups, settings.n_inner, settings.seed + 1 + fold)
 
 
 def _fit_and_decide(

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from ellora_trust.tasks.skeletons import canonical, without_lengths
+
 HOLE = "@"  # no template uses matrix multiplication or decorators
 
 VARIABLES = tuple("a b c d e g h m n p q r s t u v w x y z left right data vals nums part".split())
@@ -199,14 +201,6 @@ def skeleton(program: str) -> str:
 
     Lengths are those of number lists, spellings those of a shallow copy of one name: `a[:]`, `list(a)` and so on.
     """
-    seen: dict[str, str] = {}
-
-    def canonical(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.isdigit():
-            return "0"
-        return seen.setdefault(word, f"v{len(seen)}") if word in _POOL else word
-
     program = re.sub(r"^import .*\n", "", program, flags=re.MULTILINE)
     program = _SHALLOW.sub(lambda match: f"{match[match.lastindex or 0]}[:]", program)
-    return re.sub(r"\b0(, 0)+\b", "0", re.sub(r"\w+", canonical, program))
+    return without_lengths(canonical(program, _POOL))

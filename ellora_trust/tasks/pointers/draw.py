@@ -10,12 +10,13 @@ members of a pair differ in that place by construction.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from textwrap import indent
 from typing import Literal
+
+from ellora_trust.tasks.skeletons import canonical, without_lengths
 
 Language = Literal["c", "fortran"]
 
@@ -207,12 +208,4 @@ class Draw:
 
 def skeleton(program: str) -> str:
     """Return what is left of a program when names, numbers and the lengths of number lists are forgotten."""
-    seen: dict[str, str] = {}
-
-    def canonical(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.isdigit():
-            return "0"
-        return seen.setdefault(word, f"v{len(seen)}") if word in _POOL else word
-
-    return re.sub(r"\b0(, 0)+\b", "0", re.sub(r"\w+", canonical, program))
+    return without_lengths(canonical(program, _POOL))

@@ -11,10 +11,11 @@ the shown function many times on known values and prints one checksum.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from ellora_trust.tasks.skeletons import canonical
 
 HOLE = "@"  # no C program has this character outside strings
 # Calls of the shown function; a race that needs two threads at the same moment is missed by a single call.
@@ -216,14 +217,4 @@ class Draw:
 
 def skeleton(code: str) -> str:
     """Return what is left of a program when names, numbers and types are forgotten; which names are equal stays."""
-    seen: dict[str, str] = {}
-
-    def canonical(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.isdigit():
-            return "0"
-        if word in ("int", "long", "double"):
-            return "int"
-        return seen.setdefault(word, f"v{len(seen)}") if word in _POOL else word
-
-    return re.sub(r"\w+", canonical, code)
+    return canonical(code, _POOL, alike={"long": "int", "double": "int"})
