@@ -59,7 +59,8 @@ def attach(
         probe: Fitted or loaded.
         model: A `CodeModel`, a transformers causal LM, or a pipeline (its `.model` is taken).
         policy: `flag`, `abstain`, `resample`, or a callable of a `TokenEvent` whose true result ends that answer.
-        threshold: Risk from which an answer is flagged, [0, 1]; None takes the artifact's own, else 0.5.
+        threshold: Risk from which an answer is flagged, [0, 1]; None takes the artifact's own, which is about the
+            probe's own position, else 0.5.
         readout: `position` is the probe's own; `running_max` the maximum over the answer's tokens, which needs a
             calibration from `calibrate_running_max`.
         samples: Draws at most under `resample`.
@@ -72,7 +73,7 @@ def attach(
             readout, or a setting out of range.
     """
     hf, arch = _parts(model)
-    given = Readout.of(probe, by=readout, threshold=_threshold(probe, threshold))
+    given = Readout.of(probe, by=readout, threshold=_threshold(probe, threshold, readout))
     resolved = Policy.of(policy, given, samples=samples, min_tokens=min_tokens, on_token=on_token)
     _check_model(probe, model, hf, force)
     tap = _tap(probe, arch)
@@ -97,11 +98,12 @@ def _parts(model: Any) -> tuple[Any, Architecture]:
     return hf, discover(hf)  # pyright: ignore[reportArgumentType]  # wrappers of a PreTrainedModel serve as well
 
 
-def _threshold(probe: ErrorProbe, threshold: float | None) -> float:
+def _threshold(probe: ErrorProbe, threshold: float | None, readout: By) -> float:
     if threshold is not None:
         return threshold
     artifact = getattr(probe, "artifact_", None)
-    stored = artifact.config.get("threshold") if artifact else None
+    # It was certified for the risk at the position, and promises nothing of another risk.
+    stored = artifact.config.get("threshold") if artifact and readout == "position" else None
     return THRESHOLD if stored is None else float(stored)
 
 

@@ -27,6 +27,7 @@ from probes.guarantee.certify import certify_probe
 from probes.steps import eval_step, extract_step, fit_step, label_step, report_step, run_job, stored_job
 from probes.steps.job import Fitting, ProbeJob
 from probes.steps.run_folder import RunFolder
+from probes.watching.attach import attach
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +333,13 @@ def test_a_certified_threshold_is_recorded_and_keeps_what_the_certificate_keeps(
     config = ErrorProbe.load(tmp_path / "probe").artifact_.config
     assert config["threshold"] == certificate.threshold
     assert Certificate.from_dict(config["certificate"]) == certificate
+    again = ErrorProbe.load(tmp_path / "probe")
+    again.running_max_ = again.calibration_
+    used = []
+    for readout in ("position", "running_max"):
+        with attach(again, tiny, readout=readout) as watch:
+            used.append(watch.readout.threshold)
+    assert used == [certificate.threshold, 0.5], "what is certified is the risk at the position"
     everything = certificate_config(replace(certificate, threshold=math.inf))
     assert everything["threshold"] == 1.0
     assert "threshold" not in certificate_config(replace(certificate, threshold=None))

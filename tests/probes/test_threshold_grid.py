@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ellora_trust.errors import InputError
-from probes.guarantee.threshold_grid import feasibility, groups_needed
+from probes.guarantee.certify import certify
+from probes.guarantee.threshold_grid import feasibility, groups_needed, threshold_grid
 
 
 @pytest.mark.parametrize(("risk", "confidence"), [(0.1, 0.95), (0.05, 0.95), (0.2, 0.9), (0.5, 0.5), (0.01, 0.99)])
@@ -35,3 +36,13 @@ def test_no_choice_of_answers_keeps_more_than_the_bound_allows(base, risk):
 def test_bad_input_is_one_clear_sentence(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_given_thresholds_share_the_level_unless_they_are_tested_in_turn() -> None:
+    given = np.array([0.1, 0.2, 0.3, 0.4])
+    assert threshold_grid(np.zeros(100), 0.1, 0.05, "bonferroni", given)[1] == pytest.approx(0.0125)
+    assert threshold_grid(np.zeros(100), 0.1, 0.05, "fixed-sequence", given)[1] == pytest.approx(0.05)
+    # 29 groups without a wrong answer are just enough for one test, and too few for four.
+    scores, wrong, groups = np.full(29, 0.05), np.zeros(29), np.arange(29)
+    assert certify(scores, wrong, groups, thresholds=[0.1]).threshold == 0.1
+    assert certify(scores, wrong, groups, thresholds=given).threshold is None
