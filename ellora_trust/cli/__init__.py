@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the machine lacks something, 2 the input does not fit, 130
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -72,7 +73,6 @@ app.add_typer(testbed.app, name="testbed")
 
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and no traceback."""
-    from ellora_trust.cachedir import REFUSALS
     from ellora_trust.errors import InputError
 
     try:
@@ -88,10 +88,21 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        # What the operating system refuses, wherever it is asked first. Anything else is a bug.
-        if error.errno not in REFUSALS or error.filename is None:
+        sentence = _refused(error)
+        if sentence is None:
             raise
-        denied = "permission is denied; choose another file or folder"
-        reason = denied if isinstance(error, PermissionError) else REFUSALS[error.errno]
-        print(f"ellora-trust: cannot use {error.filename}: {reason}", file=sys.stderr)
+        print(f"ellora-trust: {sentence}", file=sys.stderr)
         sys.exit(1)
+
+
+def _refused(error: OSError) -> str | None:
+    """What the operating system refuses, wherever it is asked first; None for what is a bug of ours."""
+    from ellora_trust.cachedir import REFUSALS
+
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "cannot write the output: the disk is full"
+    if error.filename is None or error.errno not in REFUSALS:
+        return None
+    denied = "permission is denied; choose another file or folder"
+    reason = denied if isinstance(error, PermissionError) else REFUSALS[error.errno]
+    return f"cannot use {error.filename}: {reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_the_module_is_the_command():
     assert done.returncode == 0
     assert "Find out when a code LLM is wrong" in done.stdout
     assert "--quiet" in done.stdout
+
+
+def test_a_full_disk_under_the_output_is_one_sentence():
+    argv = [sys.executable, "-m", "ellora_trust", "tasks"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "ellora-trust: cannot write the output: the disk is full\n"
+
+
+def test_what_the_system_refuses_names_the_file(go, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for reason, said in ((errno.EROFS, "read-only"), (errno.EACCES, "permission is denied")):
+        error = OSError(reason, "refused", str(tmp_path / "x"))
+        monkeypatch.setattr("ellora_trust.cachedir.entries", Mock(side_effect=error))
+        code, _, err = go("cache")
+        assert code == 1
+        assert f"cannot use {tmp_path / 'x'}: " in err
+        assert said in err
 
 
 def test_quiet_leaves_results_and_warnings_only(go, tiny_folder: Path, tmp_path: Path):
