@@ -18,7 +18,10 @@ SCRATCH = "/tmp"
 
 # Uids that Debian's policy leaves to nobody in particular. One for each run, since the limit on processes counts
 # all of a uid's; only root can take one, an ordinary user has a user namespace, where the count starts from zero.
-_UIDS = itertools.cycle(range(60_100, 64_900))
+_UIDS = range(60_100, 64_900)
+_RUNS = itertools.count()
+# Processes of this library that run at once begin so far apart: more than any of them has jails open.
+_APART = 97
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def is_root() -> bool:
 
 def next_uid() -> int:
     """Return a uid for one run; call it as root only."""
-    return next(_UIDS)
+    return _UIDS[(os.getpid() * _APART + next(_RUNS)) % len(_UIDS)]
 
 
 @cache

@@ -12,6 +12,7 @@ import pytest
 from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.sandbox import isolation, namespaces
 from ellora_trust.sandbox.isolation import choose
+from ellora_trust.sandbox.jail import next_uid
 
 BROKEN = "#!/bin/sh\necho bwrap: no permission >&2\nexit 1\n"
 which = shutil.which
@@ -61,3 +62,14 @@ def test_a_machine_with_neither_is_refused_and_told_what_to_install(monkeypatch:
         choose()
     assert "bubblewrap is not installed" in str(caught.value)
     assert refused in str(caught.value)
+
+
+def test_processes_that_run_at_once_share_no_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The limit on processes counts all of a uid's, so one run's fork bomb would end another's honest program.
+    taken = []
+    for pid in (1000, 1001):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        taken.append({next_uid() for _ in range(40)})
+    assert not taken[0] & taken[1]
+    assert all(60_100 <= uid < 64_900 for uid in taken[0] | taken[1])
+    assert [len(uids) for uids in taken] == [40, 40]
