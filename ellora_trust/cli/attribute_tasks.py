@@ -17,7 +17,10 @@ def tasks(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="testbed, demonstrations, or names of built-in tasks joined with commas; by the model."),
+        typer.Option(
+            help="testbed, demonstrations, or names of built-in tasks joined with commas; if left "
+            "out, testbed for its models and demonstrations for others."
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="A prompt whose task is wanted; @FILE reads it from a file.")

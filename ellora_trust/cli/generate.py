@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Text to continue; leave out with --input.")] = None,
     probe: Annotated[
-        Path | None, typer.Option(help=f"A fitted probe's folder; {DEFAULT} if left out, and none with --steer.")
+        Path | None,
+        typer.Option(help=f"Folder of a fitted error predictor; {DEFAULT} if left out, and none with --steer."),
     ] = None,
     steer: Annotated[
         list[str] | None, typer.Option(help="A saved vector's folder, or FOLDER:STRENGTH; may be given several times.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="As for probe; the one the probe or vector was fitted on, if left out.")
+        str | None,
+        typer.Option(
+            help="Built-in name, hub id, folder or .gguf; the one the predictor or vector was fitted on, if left out."
+        ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length limit, in tokens.")] = 128,
     stop: Annotated[
@@ -35,8 +39,12 @@ def generate(
     samples: Annotated[int, typer.Option(help="Draws at most, with --policy resample.")] = 4,
     input: Annotated[Path | None, typer.Option(help="JSONL with a prompt on each line; - is standard input.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of answers; ids already there are skipped.")] = None,
-    format: Annotated[str, typer.Option(help="auto, plain or chat; auto is what the probe was fitted on.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Use probe or vector on another model all the same.")] = False,
+    format: Annotated[
+        str, typer.Option(help="auto, plain or chat; auto is what the predictor was fitted on.")
+    ] = "auto",
+    force: Annotated[
+        bool, typer.Option("--force", help="Use predictor or vector on another model all the same.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the risk of every token.")] = False,
 ) -> None:
     """Answer a prompt, coloured by risk, and say how likely the answer is wrong; or answer a file of prompts."""

@@ -27,8 +27,13 @@ def models(context: typer.Context, json: Annotated[bool, typer.Option("--json", 
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Built-in name, hub id, folder or .gguf file.")],
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, ...")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16, float16 or float64; float32 on a CPU, on a GPU the checkpoint's own."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 and the like; a GPU where there is one.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Edit every site of a model on a tiny forward: nothing must change nothing, something must change something."""

@@ -12,28 +12,36 @@ if TYPE_CHECKING:
     from probes.steps.job import Fitting, ProbeJob
 
 Model = Annotated[str, typer.Option(help="Built-in name, hub id, folder or .gguf file.")]
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="Task; may be given several times.")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", help="Task, several times; types and aliasing, or all that the run folder has, if left out."
+    ),
+]
 Source = Annotated[Path | None, typer.Option(help="Your own code or file, for tasks that read one.")]
 Labels = Annotated[Path | None, typer.Option(help="JSONL with prompt, answer, wrong instead of a task.")]
 Limit = Annotated[int, typer.Option(help="Examples of each task.")]
 Seed = Annotated[int, typer.Option(help="Of examples, folds and permutations.")]
 Unsafe = Annotated[bool, typer.Option("--unsafe-no-isolation", help="Run what the model writes WITHOUT a sandbox.")]
 Format = Annotated[str, typer.Option(help="auto, fim, chat or plain.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, ...")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16, float16 or float64; float32 on a CPU, on a GPU the checkpoint's own."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 and the like; a GPU where there is one.")]
 OnlyPrompt = Annotated[
     bool, typer.Option("--watch-only-prompt", help="Read the end of the prompt only: needs no token of the answer.")
 ]
 Samples = Annotated[int, typer.Option(help="Answers to each question at each temperature.")]
 Temperatures = Annotated[
-    list[float] | None, typer.Option("--temperature", help="0 is greedy; may be given several times.")
+    list[float] | None, typer.Option("--temperature", help="0 is greedy, the default; may be given several times.")
 ]
 Opinion = Annotated[str | None, typer.Option(help="An independent model whose opinion of the answers is a baseline.")]
 Permutations = Annotated[int, typer.Option(help="Label permutations of the control.")]
 Calibration = Annotated[str, typer.Option(help="platt, or isotonic (1,000 rows or more).")]
 Risk = Annotated[float, typer.Option(help="Share wrong, 0..1, at which coverage is stated.")]
 Certify = Annotated[
-    float | None, typer.Option(help="Certify a threshold for this share wrong, on a third of the groups.")
+    float | None, typer.Option(help="Certify a threshold for this share wrong, 0..1, on a third of the groups.")
 ]
 Shard = Annotated[
     str | None, typer.Option(help="This process's share, 1/4 to 4/4; torchrun and accelerate say theirs.")

@@ -17,9 +17,9 @@ LANGUAGES = {".py": "python", ".c": "c", ".h": "c"}
 
 def score(
     files: Annotated[list[Path], typer.Argument(help="Source files; statements for .py, .c and .h.")],
-    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = DEFAULT,
-    model: Annotated[str | None, typer.Option(help="The one the probe was fitted on, if left out.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Use the probe on another model all the same.")] = False,
+    probe: Annotated[Path, typer.Option(help="Folder of a fitted error predictor.")] = DEFAULT,
+    model: Annotated[str | None, typer.Option(help="The one the predictor was fitted on, if left out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Use the predictor on another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: lines, statements, shift.")] = False,
 ) -> None:
     """Give each line of source files a risk, and say how far they are from what the predictor was fitted on."""

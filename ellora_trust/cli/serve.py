@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def serve(
-    probe: Annotated[Path, typer.Option(help="A fitted probe's folder.")] = DEFAULT,
+    probe: Annotated[Path, typer.Option(help="Folder of a fitted error predictor.")] = DEFAULT,
     model: Annotated[
-        str | None, typer.Option(help="As for probe; the one the probe was fitted on, if left out.")
+        str | None,
+        typer.Option(help="Built-in name, hub id, folder or .gguf; the one the predictor was fitted on, if left out."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
     host: Annotated[
@@ -35,9 +36,14 @@ def serve(
     concurrent: Annotated[int, typer.Option(help="Open requests at most.")] = 64,
     queue: Annotated[int, typer.Option(help="Requests that may wait for the model.")] = 16,
     api_key_file: Annotated[Path | None, typer.Option(help="File with the key; else $ELLORA_TRUST_API_KEY.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, ...")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Use the probe on another model all the same.")] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16, float16 or float64; float32 on a CPU, on a GPU the checkpoint's own."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 and the like; a GPU where there is one.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Use the predictor on another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print address, model and policy as JSON first.")] = False,
 ) -> None:
     """Serve a model under watch: /v1/chat/completions, /v1/completions, /v1/models, /health; each choice has a risk."""

@@ -25,8 +25,12 @@ def steer(
     ] = "",
     limit: Annotated[int, typer.Option(help="Originals that pairs are made from.")] = 600,
     draws: Annotated[int, typer.Option(help="Times each original is edited, with other sites.")] = 1,
-    max_per_program: Annotated[int | None, typer.Option(help="Pairs of one file and edit, at most.")] = None,
-    max_per_type: Annotated[int | None, typer.Option(help="Pairs of one type and edit, at most.")] = None,
+    max_per_program: Annotated[
+        int | None, typer.Option(help="Pairs of one file and edit, at most; all if left out.")
+    ] = None,
+    max_per_type: Annotated[
+        int | None, typer.Option(help="Pairs of one type and edit, at most; all if left out.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of originals, sites, folds and random directions.")] = 0,
     source: Annotated[Path | None, typer.Option(help="Your own code, for the task types.")] = None,
     method: Annotated[
