@@ -271,6 +271,10 @@ EXHAUSTION = (
         "take memory that no process shows",
         "if hasattr(os, 'memfd_create') and attempt(os.memfd_create, 'x'): escaped('memfd')\n"
         "if libc.shmget(0, 1 << 20, 0o1600) >= 0: escaped('shm')\n"
+        "line, size = socket.socketpair()[0], (socket.SOL_SOCKET, socket.SO_SNDBUF)\n"
+        "before = line.getsockopt(*size)\n"
+        "attempt(line.setsockopt, *size, before // 4)\n"
+        "if line.getsockopt(*size) != before: escaped('socket buffers')\n"
         "import mmap\n"
         "for flags in (mmap.MAP_SHARED, mmap.MAP_SHARED | 2):\n"
         "    if attempt(mmap.mmap, -1, 1 << 20, flags | mmap.MAP_ANONYMOUS): escaped('shared mapping')\n"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 from functools import cache
 
 from ellora_trust.errors import EnvironmentProblem
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-_MASKED_EQ = 7
+_EQ, _MASKED_EQ = 4, 7
 _CLONE_NEWUSER = 0x10000000
 _SHARED_ANONYMOUS = 0x01 | 0x20  # MAP_SHARED, which MAP_SHARED_VALIDATE holds too, and MAP_ANONYMOUS
 
@@ -81,6 +82,10 @@ def filter_program() -> bytes:
         # Its pages stay when no process maps them any more, so no sum over processes finds them.
         shared = _Compare(3, _MASKED_EQ, _SHARED_ANONYMOUS, _SHARED_ANONYMOUS)
         _refuse(library, context, "mmap", errno.EPERM, shared)
+        # What waits in a socket is the kernel's memory: 4 MiB each way where buffers may grow. "Done", and nothing is.
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            level = _Compare(1, _EQ, socket.SOL_SOCKET, 0)
+            _refuse(library, context, "setsockopt", 0, level, _Compare(2, _EQ, option, 0))
         return _exported(library, context)
     finally:
         library.seccomp_release(context)

@@ -11,10 +11,12 @@ from sklearn.metrics import roc_auc_score
 from ellora_trust.decoding import Generation
 from ellora_trust.errors import InputError
 from ellora_trust.labeling import Labelled
+from ellora_trust.stats import auroc
 from ellora_trust.store import Activations
 from ellora_trust.tasks.base import Example, Outcome
 from probes import ErrorProbe, Settings, evaluate
 from probes.fitting.baselines import confidence_columns, length_columns
+from probes.fitting.combination import combined
 from probes.fitting.linear import Projection, batched_auroc, fit_batched, pipeline
 from probes.fitting.selection import check_folds, grouped_folds
 
@@ -243,3 +245,15 @@ def test_figures_list_sites_by_depth_however_the_store_lists_them() -> None:
     candidates = Candidates([(site, "answer") for site in sites], torch.zeros(4, 2, 3))
     shown = _by_site(candidates, [0.1, 0.2, 0.3, 0.4])["answer"]
     assert shown == [("embed", 0.3), ("resid.0", 0.4), ("resid.2", 0.2), ("resid.10", 0.1)]
+
+
+def test_the_combination_is_fitted_on_scores_that_the_probe_gave_without_the_test_groups():
+    rng = np.random.default_rng(0)
+    wrong = rng.integers(0, 2, 200)
+    folds, confidence = np.arange(200) % 5, (wrong + rng.normal(size=200))[:, None]
+    # Outside the fold the probe knows everything, inside it nothing: who fits on the former trusts it blindly.
+    probe, inner = wrong + 0.01 * rng.normal(size=200), [rng.normal(size=200) for _ in range(5)]
+    score, _ = combined(rng.normal(size=200), [probe] * 5, confidence, wrong, folds)
+    assert auroc(wrong, score) < 0.65
+    score, _ = combined(probe, inner, confidence, wrong, folds)
+    assert auroc(wrong, score) == pytest.approx(auroc(wrong, confidence[:, 0]), abs=0.06)
