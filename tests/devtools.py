@@ -30,14 +30,16 @@ class Browser:
 
     def __enter__(self) -> Self:
         assert CHROMIUM is not None, "asked for only where it is"
-        self._folder = tempfile.TemporaryDirectory()
+        # Its own folder for temporary files too; what it leaves there when it is killed goes with it.
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        env = {**os.environ, "TMPDIR": self._folder.name}
         self._read, told = os.pipe()
         heard, self._write = os.pipe()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
         command = f'exec "$0" "$@" 3<&{heard} 4>&{told}'
         self._process = subprocess.Popen(
             ["bash", "-c", command, CHROMIUM, *flags, f"--user-data-dir={self._folder.name}", "about:blank"],
-            pass_fds=(heard, told), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=env, pass_fds=(heard, told), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(told)
         os.close(heard)

@@ -185,7 +185,7 @@ def test_demonstrations_differ_from_their_uninformed_form_by_the_order_of_output
 
 @pytest.mark.parametrize("source", ["testbed", "demonstrations", "aliasing,pointers"])
 def test_no_group_is_both_fitted_on_and_held_out_and_none_is_held_out_twice(source):
-    drawn = source_of(source.split(",")).draw(4, 3)
+    drawn = source_of(source.split(",")).draw(3, 2)
     fitted = {query.group for query in drawn.fit}
     for queries in drawn.held.values():
         groups = [query.group for query in queries]

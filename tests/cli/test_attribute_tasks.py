@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from ellora_trust import cli
 
 PROMPT = "# Return the mean of the red rows.\ndef mean_red_rows(rows):"
 SMALL = ("--model", "testbed", "--n-fit", 4, "--n-held", 2, "--n-trials", 1)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tasks") / "vectors"
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the command printed, and the folder that it wrote."""
+    folder, said = tmp_path_factory.mktemp("tasks") / "vectors", io.StringIO()
+    args = ("attribute", "tasks", *SMALL, "--prompt", PROMPT, "--out", folder)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setattr(sys, "argv", ["ellora-trust", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert not stop.value.code
+    return said.getvalue(), folder
 
 
-def test_it_prints_who_tells_the_task_and_what_a_vector_does_and_saves_both(go, folder: Path):
-    code, text, errors = go("attribute", "tasks", *SMALL, "--prompt", PROMPT, "--out", folder)
-    assert code == 0, errors
+@pytest.fixture
+def folder(measured: tuple[str, Path]) -> Path:
+    return measured[1]
+
+
+def test_it_prints_who_tells_the_task_and_what_a_vector_does_and_saves_both(measured: tuple[str, Path]):
+    text, folder = measured
     for part in (
         "bag of words",
         "chosen heads",

@@ -45,7 +45,9 @@ def labels(path: Path, n: int = 200) -> Path:
 
 def launched(args: list[object], cache: Path, launcher: Sequence[str] = TORCHRUN) -> subprocess.Popen[str]:
     """The command line in two processes."""
-    env = {**os.environ, "ELLORA_TRUST_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    here = cache.with_name("launched")  # for the launcher's own files
+    here.mkdir()
+    env = {**os.environ, "ELLORA_TRUST_CACHE": str(cache), "OMP_NUM_THREADS": "1", "TMPDIR": str(here)}
     command = [sys.executable, "-m", *launcher, "-m", "ellora_trust", *map(str, args)]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -105,12 +105,12 @@ def test_no_discordant_item_gives_an_interval_with_width():
 
 @pytest.mark.parametrize(("fixed", "broken"), [(0.02, 0.02), (0.01, 0.05), (0.15, 0.05)])
 def test_interval_covers_the_true_difference_of_single_items(fixed, broken):
-    rng, hits, runs, n = np.random.default_rng(0), 0, 500, 100
+    rng, hits, runs, n = np.random.default_rng(0), 0, 300, 100
     for run in range(runs):
         d = rng.choice([1, -1, 0], n, p=[fixed, broken, 1 - fixed - broken])
         found = difference_interval(d, np.arange(n), n_resamples=600, seed=run)
         hits += found.low <= fixed - broken <= found.high
-    assert hits / runs >= 0.925  # 0.95 less 2.5 standard errors of 500 runs
+    assert hits / runs >= 0.918  # 0.95 less 2.5 standard errors of 300 runs
 
 
 def test_interval_covers_the_true_difference_of_groups():

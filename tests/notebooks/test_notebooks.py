@@ -34,6 +34,7 @@ def test_a_notebook_is_short_defines_nothing_and_shows_its_small_outputs(path: P
 def test_a_notebook_of_the_testbed_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Small models: two kernels of two threads each on two cores take several times as long as of one.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")

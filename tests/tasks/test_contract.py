@@ -13,7 +13,7 @@ from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.tasks import Example, Outcome, Task, load_task, task_names
 
 LIMIT, SMALLER = 12, 5
-N_ABSURD = 4  # examples given an absurd answer: a task that compiles needs a second for each
+N_ABSURD = 2  # examples given an absurd answer: a task that compiles needs a second for each
 ABSURD = ("\u2603 }{ \u2603", "")
 SCALARS = (str, int, float, bool, type(None))
 # Tasks that ask what a file holds.
