@@ -27,7 +27,9 @@ class _ModelsFirst(TyperGroup):
 
 app = typer.Typer(
     cls=_ModelsFirst,
-    help="Any change of a model, before and after: what it fixed, what it broke, how sure, will it last.",
+    help="Any change of a model, before and after: what it fixed, what it broke, how sure, will it last.\n\n"
+    "Write ellora-trust compare BASE CANDIDATE...; the word models may be left out, and compare models --help has the "
+    "options.",
     no_args_is_help=True,
 )
 

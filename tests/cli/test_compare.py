@@ -33,6 +33,10 @@ def test_a_comparison_is_printed_and_written_and_shown_again(go, tiny_folder, su
     assert "Can it be undone?" in printed
 
 
+def test_help_says_how_models_are_given(go):
+    assert "compare BASE CANDIDATE..." in " ".join(go("compare", "--help")[1].split())
+
+
 def test_json_is_the_saved_comparison(go, tiny_folder, suite, tmp_path):
     out = tmp_path / "run"
     code, printed, _ = go("compare", "--json", "--no-noise", tiny_folder, "nothing", "--suite", suite, "--out", out)
