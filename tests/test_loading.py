@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -175,3 +176,10 @@ def test_a_weight_change_that_does_not_fit_is_refused_before_anything_is_written
         with pytest.raises(InputError, match=message), WeightChange(tensors).apply(model):
             pass
     assert fingerprint.of_weights(model.hf) == before
+
+
+def test_a_slip_in_a_built_in_name_asks_no_hub(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", Mock(side_effect=AssertionError("asked the hub")))
+    for slip, meant in (("testbd", "testbed"), ("smolm2", "smollm2"), ("testbed-lsd", "testbed-lds")):
+        with pytest.raises(InputError, match=f"unknown model '{slip}'.*did you mean '{meant}'"):
+            load(slip)
