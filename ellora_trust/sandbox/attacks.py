@@ -19,12 +19,14 @@ class Attack:
         goal: What it would have got, in a few words.
         program: Python source; `T` is there, as are `attempt(function)` and `escaped(what)`.
         harmless: Whether it may be run without isolation, to see that it would work.
+        endless: Whether it lasts until it is ended; all of these are run side by side.
     """
 
     name: str
     goal: str
     program: str
     harmless: bool = False
+    endless: bool = False
 
 
 # Before every attack. An attempt that is refused in whatever way is not an escape.
@@ -305,12 +307,13 @@ EXHAUSTION = (
         "if made > 2 * T['files']: escaped(made)",
     ),
     Attack("output-bomb", "write output without end", "while True: os.write(1, bytes(1 << 16))"),
-    Attack("sleep", "never end", "time.sleep(600)"),
-    Attack("spin", "never end and burn a processor", "while True: pass"),
+    Attack("sleep", "never end", "time.sleep(600)", endless=True),
+    Attack("spin", "never end and burn a processor", "while True: pass", endless=True),
     Attack(
         "deaf",
         "never end and ignore signals",
         "for number in range(1, 65): attempt(signal.signal, number, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+        endless=True,
     ),
     Attack(
         "daemon",
