@@ -82,8 +82,10 @@ def rank(out: str) -> None:
 
 def main(out: str) -> None:
     """As `torchrun --standalone --nproc-per-node 2`."""
-    here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "sharded"}
-    elastic_launch(LaunchConfig(1, 1, 2, start_method="fork", **here), rank)(out)
+    here = LaunchConfig(
+        1, 1, 2, run_id="sharded", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
+    )
+    elastic_launch(here, rank)(out)
 
 
 if __name__ == "__main__":
