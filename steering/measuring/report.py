@@ -75,8 +75,8 @@ def estimates_table(study: Study) -> Table:
     rows = [["before steering", "0.000 by construction", str(study.n_pairs)]]
     rows += [[NAMES[name], str(one), str(one.n)] for name, one in study.estimates.items()]
     caption = (
-        "Shares: Wilson intervals; means over draws and differences: bootstrap over groups. 'Whole answer' is decided "
-        "by the task's oracle, 'first tokens' by greedy decoding of the right answer."
+        "Intervals: bootstrap over groups; of shares Wilson's where each item is a group of its own. 'Whole answer' is "
+        "decided by the task's oracle, 'first tokens' by greedy decoding of the right answer."
     )
     return Table(("figure", "value [95 % interval]", "n"), rows, caption, frozenset([1]))
 

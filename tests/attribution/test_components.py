@@ -67,6 +67,17 @@ def test_a_patch_is_what_an_edit_by_hand_gives(tiny):
     assert rise != 0
 
 
+def test_prompts_of_other_lengths_are_patched_after_their_last_difference_and_no_earlier(tiny):
+    setting = Setting.of(tiny, LONGER)
+    n = setting.n_patched
+    assert len(setting.clean) != len(setting.corrupt)
+    assert n > 1
+    assert setting.clean[-n:] == setting.corrupt[-n:]
+    assert setting.clean[-n - 1] != setting.corrupt[-n - 1]
+    # Where they differ to the end, the last token is moved all the same: the answer is read there.
+    assert Setting.of(tiny, Pair("p = 5 + 7", "p = 5 + 8 * 9", "a", "b")).n_patched == 1
+
+
 def test_attribution_patching_is_exact_on_a_linear_model():
     model = make_linear()
     sites = resolve(model, ["embed", "attn.*", "mlp.*", "head.*.*", "resid.*"])
