@@ -8,8 +8,9 @@ import torch
 from attribution.kfac import Curvature
 from attribution.layers import find_layers
 from attribution.lines import line_scores
-from attribution.losses import whole
+from attribution.losses import Counted, whole
 from attribution.rows import Projector
+from ellora_trust.spans.token_map import token_map
 
 TEXT = "def f(x):\n    return x + 1\n\ny = f(2)\n"
 
@@ -22,6 +23,17 @@ def test_lines_add_up_to_the_score_of_the_document(tiny):
     assert len(scores) == 4
     assert float(scores.sum()) == pytest.approx(float(rows[0] @ rows[1]), rel=1e-4)
     assert len({round(float(score), 4) for score in scores}) > 2
+
+
+def test_a_token_belongs_to_the_line_of_its_first_character(tiny):
+    target = whole(tiny, "def g(x):\n    return x + 2\n")
+    making = Projector(tiny, find_layers(tiny), Curvature())
+    tokens = token_map(tiny.tokenizer, TEXT)
+    lines = [TEXT[:start].count("\n") if end > start else -1 for start, end in tokens.offsets]
+    assert any(TEXT[start - 1] == "\n" for start, end in tokens.offsets[1:] if end > start), "a token begins a line"
+    parts = [Counted(tokens.ids, tuple(float(one == n) for one in lines)) for n in range(4)]
+    expected = [float(making.numbers([p])[0] @ making.numbers([target])[0]) if p.n_counted else 0.0 for p in parts]
+    assert line_scores(making, target, TEXT).tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_a_line_that_nothing_predicts_has_no_influence(tiny):
