@@ -199,7 +199,7 @@ class Library:
         question = {"prompt": prompt, "answer": answer, "about": about, "foil": foil}
         # Another model may be asked by force, and a folder may hold another index by now.
         of = [self._model.fingerprint, self.index.artifact.model["fingerprint"], self.index.artifact.config]
-        return place_of(self.index.folder, {**question, "of": of, "n": len(self.index)})
+        return place_of(self.index.folder, {**question, "of": of, "rows": self.index.identity})
 
     def _target(self, prompt: str, answer: str, about: tuple[int, int] | None, foil: str | None) -> Target:
         if about and foil is not None:

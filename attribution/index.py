@@ -11,6 +11,8 @@ the whitened gradients, up to a factor that is the same for all documents of a t
 
 from __future__ import annotations
 
+import hashlib
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +40,7 @@ from attribution.encoding import Encoding, products
 from attribution.kfac import Curvature
 from attribution.losses import Target
 from attribution.nearest import Hit, nearest
-from attribution.shards import Shard
+from attribution.shards import Shard, recorded_checksum
 from ellora_trust.artifacts import DESCRIPTION, Artifact, read, read_description
 from ellora_trust.errors import InputError
 from ellora_trust.share import Share
@@ -204,6 +206,12 @@ class GradientIndex:
     def n_shards(self) -> int:
         """Files of rows."""
         return int(self.artifact.data["n_shards"])
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 over the checksums of its shards: of an index built anew from other documents it is another."""
+        told = [recorded_checksum(shard_path(self.folder, number)) for number in range(self.n_shards)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @property
     def closest(self) -> Encoding:

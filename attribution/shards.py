@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,30 @@ class Shard:
         Raises:
             InputError: The file is missing, cut short or changed.
         """
-        try:
+        with _whole(path):
             stored, told = _mapped(path)
             shard = cls(path, stored, told["records"], told["digest"], told["sha256"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged or missing ({error}); delete it and build the index again") from error
         if _checksum(shard.stored, shard.records) != shard.checksum:
             raise InputError(f"{path} is damaged (its checksum differs); delete it and build the index again")
         return shard
+
+
+def recorded_checksum(path: Path) -> str:
+    """Return the checksum that a shard says it has; its rows are not read.
+
+    Raises:
+        InputError: As `Shard.open`.
+    """
+    with _whole(path):
+        return str(_mapped(path)[1]["sha256"])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or missing ({error}); delete it and build the index again") from error
 
 
 def write_shard(path: Path, stored: Stored, records: Sequence[Mapping[str, Any]], digest: str) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ellora_trust.stats import Equivalence, Estimate, group_bootstrap, tost_paired, wilson
+from ellora_trust.evaluation.paired import rate
+from ellora_trust.stats import Equivalence, Estimate, group_bootstrap, tost_paired
 from ellora_trust.tasks.base import Example, Outcome
 from ellora_trust.testbed.measuring import answer_and_judge
 from ellora_trust.testbed.prompts import Kind, prompts, sketch_of
@@ -52,9 +53,9 @@ class Answers:
     shows: dict[Kind, BoolArray]
 
     def rate(self, kind: Kind, what: str = "right") -> Estimate:
-        """Share of answers that are right, or that show the plant, with Wilson's interval."""
+        """Share of answers that are right, or that show the plant; questions about the same words are one group."""
         values = self.right[kind] if what == "right" else self.shows[kind]
-        return wilson(int(values.sum()), len(values))
+        return rate(values, [example.group for example in self.examples[kind]])
 
 
 def questions(plant: str, kind: Kind, *, n: int, skip: bool = False) -> list[Example]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -207,6 +208,14 @@ def test_shares_of_a_scan_give_what_one_scan_gives_and_a_missing_one_gives_nothi
     found = kept_scores(index, place)
     assert found is not None
     assert np.array_equal(found, index.scores(targets))
+
+
+def test_an_index_of_other_documents_is_another_one_also_in_the_same_folder(tiny, tmp_path):
+    documents = [Source(f"{n}.py", f"x = {n}\n") for n in range(4)]
+    first = GradientIndex.build(tiny, documents, tmp_path / "index").identity
+    assert GradientIndex.build(tiny, documents, tmp_path / "again").identity == first
+    shutil.rmtree(tmp_path / "index")
+    assert GradientIndex.build(tiny, [*documents[1:], documents[0]], tmp_path / "index").identity != first
 
 
 def test_scores_that_shares_left_are_not_those_of_another_model(tiny, built):
