@@ -60,8 +60,8 @@ def test_fingerprint_is_not_computed_twice(tiny_folder: Path, monkeypatch: pytes
     ("name", "message"),
     [
         (
-            "smollm3",
-            r"'smollm3' is not built in \(smollm2, testbed, testbed-clean, testbed-lds\), not a folder, and could not",
+            "somebody/something",
+            r"'somebody/something' is not built in \(smollm2, testbed, testbed-clean, testbed-lds\), not a folder, and could not",
         ),
         ("empty", "has no config.json; give a folder that save_pretrained wrote"),
         ("text.gguf", "is not a GGUF file"),
