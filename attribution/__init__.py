@@ -9,8 +9,8 @@ library.ask(prompt, answer).hits
 from __future__ import annotations
 
 from attribution.asking import Asked, Library
-from attribution.building import Plan, Source
 from attribution.corpora import Corpus
+from attribution.documents.building import Plan, Source
 from attribution.index import GradientIndex
 
 __all__ = ["Asked", "Corpus", "GradientIndex", "Library", "Plan", "Source"]

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.bm25 import bm25_scores
-from attribution.building import ALL, Plan
 from attribution.corpora import Corpus, Where
-from attribution.evidence import Evidence, Side
-from attribution.fuse import Hit, rank, with_clusters
+from attribution.documents.bm25 import bm25_scores
+from attribution.documents.building import ALL, Plan
+from attribution.documents.evidence import Evidence, Side
+from attribution.documents.fuse import Hit, rank, with_clusters
+from attribution.documents.lines import line_scores
+from attribution.documents.origins import Origins
+from attribution.documents.shared_scan import kept_scores, place_of, scan_share
+from attribution.gradient.losses import Target, contrast, spans
+from attribution.gradient.losses import answer as answer_of
 from attribution.index import GradientIndex
-from attribution.lines import line_scores
-from attribution.losses import Target, contrast, spans
-from attribution.losses import answer as answer_of
 from attribution.ngrams import NgramIndex
-from attribution.origins import Origins
-from attribution.shared_scan import kept_scores, place_of, scan_share
 from ellora_trust.artifacts import read_description
 from ellora_trust.cachedir import replacing
 from ellora_trust.errors import InputError

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.direct import direct
-from attribution.patching import Pair, Setting, patch, patch_by_gradient, read
+from attribution.inside.direct import direct
+from attribution.inside.patching import Pair, Setting, patch, patch_by_gradient, read
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.intervention import ActivationEdit
 from ellora_trust.progress import Progress

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from attribution.building import Source
+from attribution.documents.building import Source
 from ellora_trust.errors import InputError
 
 TESTBED = ("testbed", "testbed-lds")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.building import (
+from attribution.documents.building import (
     ALL,
     FACTORS,
     KIND,
@@ -36,11 +36,11 @@ from attribution.building import (
     shard_path,
     write_shards,
 )
-from attribution.encoding import Encoding, products
-from attribution.kfac import Curvature
-from attribution.losses import Target
-from attribution.nearest import Hit, nearest
-from attribution.shards import Shard, recorded_checksum
+from attribution.documents.nearest import Hit, nearest
+from attribution.documents.shards import Shard, recorded_checksum
+from attribution.gradient.encoding import Encoding, products
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.losses import Target
 from ellora_trust.artifacts import DESCRIPTION, Artifact, read, read_description
 from ellora_trust.errors import InputError
 from ellora_trust.share import Share
@@ -156,7 +156,7 @@ class GradientIndex:
         """Return the influence of every document on each target, (n_targets, n_documents).
 
         Args:
-            targets: From `attribution.losses`.
+            targets: From `attribution.gradient.losses`.
             encoding: Which rows are read; int8 where there are any, if None.
         """
         encoding = encoding or self.closest
@@ -191,7 +191,7 @@ class GradientIndex:
         Bits are counted over the whole corpus; where there are int8 rows, the best are compared again by them.
 
         Args:
-            targets: From `attribution.losses`.
+            targets: From `attribution.gradient.losses`.
             k: Hits of a target.
             opponents: Return those of the lowest influence instead.
 

@@ -10,7 +10,7 @@ A head's mean output at the last token of prompts that tell a task; the heads wh
 prompts that do not; their sum as they write it into the stream, added there from a prompt's last token on.
 
 Source: Todd et al. 2024, arXiv:2310.15213, equations 1 to 5, and github.com/ericwtodd/function_vectors. Departures: see
-`attribution.task_heads`; layer and strength are chosen on the prompts that the vectors were fitted on.
+`attribution.function_vectors.heads`; layer and strength are chosen on the prompts that the vectors were fitted on.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attribution.direct import written
-from attribution.queries import Query, Source, source_of
-from attribution.task_adding import STRENGTHS, best_place, layers
-from attribution.task_heads import first_order_effects, head_outputs, head_sites, indirect_effects
-from attribution.task_readout import Readout
-from attribution.task_vectors import TaskVectors
+from attribution.function_vectors.adding import STRENGTHS, best_place, layers
+from attribution.function_vectors.heads import first_order_effects, head_outputs, head_sites, indirect_effects
+from attribution.function_vectors.queries import Query, Source, source_of
+from attribution.function_vectors.readout import Readout
+from attribution.function_vectors.vectors import TaskVectors
+from attribution.inside.direct import written
 from ellora_trust.errors import InputError
 from ellora_trust.progress import Progress
 from ellora_trust.sites import Site
@@ -58,7 +58,7 @@ def task_vectors(
 
     Args:
         model: The model.
-        tasks: A source, or as of `attribution.queries.source_of`.
+        tasks: A source, or as of `attribution.function_vectors.queries.source_of`.
         n_fit: Prompts of each task.
         n_trials: Uninformed prompts of each task that heads are chosen by, and neutral ones that the place is.
         n_heads: Heads to choose; None for a quarter of them, ten at most.

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from attribution.target import Target, log_probability
-from attribution.units import By, Unit, units_of
+from attribution.prompt.target import Target, log_probability
+from attribution.prompt.units import By, Unit, units_of
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.progress import Progress
 from ellora_trust.spans import Language

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution.encoding import Encoding, encode, products, width_of
-from attribution.evidence import z_sum
-from attribution.kfac import Curvature
-from attribution.layers import Layer, find_layers
-from attribution.losses import Counted, answer, whole
+from attribution.documents.evidence import z_sum
+from attribution.gradient.encoding import Encoding, encode, products, width_of
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import Layer, find_layers
+from attribution.gradient.losses import Counted, answer, whole
+from attribution.gradient.rows import Projector
 from attribution.ngrams import ngram_scores
-from attribution.rows import Projector
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
 from ellora_trust.testbed.lds import SHIPPED, Truth, lds, same_family

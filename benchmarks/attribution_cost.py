@@ -21,14 +21,14 @@ import numpy as np
 import psutil
 import torch
 
-from attribution.building import Source, shard_path
-from attribution.encoding import encode
-from attribution.gradients import TOKEN_BUDGET, batches
+from attribution.documents.building import Source, shard_path
+from attribution.gradient.encoding import encode
+from attribution.gradient.gradients import TOKEN_BUDGET, batches
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import Layer, find_layers
+from attribution.gradient.losses import Counted, answer, whole
+from attribution.gradient.rows import Projector
 from attribution.index import GradientIndex
-from attribution.kfac import Curvature
-from attribution.layers import Layer, find_layers
-from attribution.losses import Counted, answer, whole
-from attribution.rows import Projector
 from benchmarks.paired import cell, interval, paired
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel

@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution.agreement import agreement
 from attribution.components import COMPONENTS, ComponentAttribution, ablation, attribute_components
 from attribution.components import METHODS as COMPONENT_METHODS
 from attribution.components import Method as ComponentMethod
-from attribution.erasure import Erasure, FloatArray, erase
-from attribution.matched import matched_pairs
-from attribution.patching import Pair, Setting, read
+from attribution.inside.agreement import agreement
+from attribution.inside.matched import matched_pairs
+from attribution.inside.patching import Pair, Setting, read
+from attribution.prompt.erasure import Erasure, FloatArray, erase
+from attribution.prompt.units import By
 from attribution.tokens import METHODS, Method, TokenAttribution, attribute_tokens
-from attribution.units import By
 from ellora_trust.intervention import ActivationEdit, Intervention, Nothing
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution.encoding import encode, products, width_of
-from attribution.evidence import z_sum
-from attribution.kfac import Curvature
-from attribution.layers import find_layers
-from attribution.lines import line_scores
-from attribution.losses import Target, answer, contrast, spans, whole
+from attribution.documents.evidence import z_sum
+from attribution.documents.lines import line_scores
+from attribution.gradient.encoding import encode, products, width_of
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import Target, answer, contrast, spans, whole
+from attribution.gradient.rows import Projector
 from attribution.ngrams import NgramIndex
-from attribution.rows import Projector
 from benchmarks.attribution_text import mean, questions, r_precision
 from ellora_trust.loading import load
 from ellora_trust.tasks.base import Example

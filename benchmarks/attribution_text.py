@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution.baselines import cosines, embed, random_scores
-from attribution.bm25 import bm25_scores
-from attribution.evidence import FloatArray, Limits, z_sum
-from attribution.fuse import longest_match
-from attribution.matches import SuffixIndex
+from attribution.documents.baselines import cosines, embed, random_scores
+from attribution.documents.bm25 import bm25_scores
+from attribution.documents.evidence import FloatArray, Limits, z_sum
+from attribution.documents.fuse import longest_match
+from attribution.documents.matches import SuffixIndex
 from attribution.ngrams import NgramIndex, ngram_scores
 from ellora_trust.errors import InputError, one_of
 from ellora_trust.loading import load

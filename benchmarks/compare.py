@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-from ellora_trust.evaluation.answers import Asking, answer_all
-from ellora_trust.evaluation.cache import ItemCache, state_of
-from ellora_trust.evaluation.judging import Question
-from ellora_trust.evaluation.paired import difference_interval, group_exchange_p, predicted_power
-from ellora_trust.evaluation.suite import Asked, Suite
+from ellora_trust.evaluation.asking.answers import Asking, answer_all
+from ellora_trust.evaluation.asking.cache import ItemCache, state_of
+from ellora_trust.evaluation.asking.suite import Asked, Suite
+from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.paired import difference_interval, group_exchange_p, predicted_power
 from ellora_trust.loading import load
 from ellora_trust.stats import Estimate, holm, tost_paired, wilson
 
@@ -34,7 +34,7 @@ Draw = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Tested:
-    """What a comparison says of one task; see `ellora_trust.evaluation.paired.Paired`."""
+    """What a comparison says of one task; see `ellora_trust.evaluation.judging.paired.Paired`."""
 
     fixed: float
     broken: float

@@ -24,7 +24,7 @@ from PIL import Image
 
 from attribution.asking import build
 from attribution.corpora import Corpus
-from attribution.tasks_job import measure_tasks
+from attribution.function_vectors.job import measure_tasks
 from ellora_trust.explaining.explain import explain
 from ellora_trust.explaining.explanation import Explanation
 from ellora_trust.labeling import label

@@ -22,8 +22,8 @@ from attribution.asking import build
 from attribution.corpora import Corpus
 from benchmarks.explain_case import FAULT, FIX, PROMPT, picture
 from ellora_trust.evaluation.comparison import Comparison
-from ellora_trust.evaluation.figures import plot_attacks, plot_tasks
-from ellora_trust.evaluation.page import write_page
+from ellora_trust.evaluation.shown.figures import plot_attacks, plot_tasks
+from ellora_trust.evaluation.shown.page import write_page
 from ellora_trust.labeling import label
 from ellora_trust.loading import load
 from ellora_trust.tasks.testbed.task import TestbedTask

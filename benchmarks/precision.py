@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 import ellora_trust as et
-from attribution.gradients import per_text_gradients
-from attribution.layers import Layer, find_layers
-from attribution.losses import whole
+from attribution.gradient.gradients import per_text_gradients
+from attribution.gradient.layers import Layer, find_layers
+from attribution.gradient.losses import whole
 from ellora_trust.builtin import BUILTIN, ensure
 from ellora_trust.errors import InputError
+from ellora_trust.evaluation.asking.text import Piece, fitting, load_pieces
 from ellora_trust.evaluation.robustness import quantised
-from ellora_trust.evaluation.text import Piece, fitting, load_pieces
 from ellora_trust.model import CodeModel
 
 PRECISIONS = ("bfloat16", "float16", "int8", "int4")

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import ellora_trust as et
-from attribution.building import Plan, Source
-from attribution.encoding import products
+from attribution.documents.building import Plan, Source
+from attribution.gradient.encoding import products
 from attribution.index import GradientIndex
 from ellora_trust.cachedir import size_of
 from ellora_trust.testbed.documents import corpus

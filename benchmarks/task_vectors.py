@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from attribution.tasks_job import TasksFound, measure_tasks
+from attribution.function_vectors.job import TasksFound, measure_tasks
 from ellora_trust.loading import load
 from ellora_trust.report import Table
 

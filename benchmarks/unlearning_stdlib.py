@@ -25,8 +25,9 @@ import ellora_trust as et
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
 from ellora_trust.model import CodeModel
-from unlearning import Budget, Item, removed, unlearn
-from unlearning.removed import Context, item, right_item
+from unlearning import Budget, Item, unlearn
+from unlearning.sources import removed
+from unlearning.sources.removed import Context, item, right_item
 
 METHODS = {"ours": "replace", "npo": "npo", "ga": "ga"}
 RATES = (3e-5, 1e-4)

@@ -13,9 +13,9 @@ import torch
 from ellora_trust.batching import plan_batches
 from ellora_trust.model import CodeModel
 from unlearning import Item
-from unlearning.encoding import Row, kept_row, look
 from unlearning.objectives import label_logprobs
-from unlearning.removed import Context
+from unlearning.sources.removed import Context
+from unlearning.training.encoding import Row, kept_row, look
 
 # Tokens in a forward; the rows are short.
 TOKENS = 1024

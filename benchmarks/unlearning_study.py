@@ -34,10 +34,10 @@ from ellora_trust.testbed.documents import corpus
 from ellora_trust.testbed.exposure import exposures
 from ellora_trust.testbed.secrets import OFTEN, canaries
 from unlearning import Budget, Edit, Where, random_like, read_forget, read_retain, unlearn
-from unlearning.encoding import look, replacement_row
-from unlearning.faults import Answers, ask, fault_items, forget_quality, no_harm, prefers_fault, questions
+from unlearning.judging.faults import Answers, ask, fault_items, forget_quality, no_harm, prefers_fault, questions
 from unlearning.objectives import label_logprobs
 from unlearning.recipes import OBJECTIVES
+from unlearning.training.encoding import look, replacement_row
 
 SITED = {"ours at a site": False, "ours at a random site": True}
 ROBUST = {f"ours with {mode}": mode for mode in ("sam", "quantised", "distil")}

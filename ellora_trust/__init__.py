@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ellora_trust.architecture import Architecture, discover
     from ellora_trust.artifacts import Artifact
     from ellora_trust.errors import EnvironmentProblem, InputError
+    from ellora_trust.evaluation.asking.suite import Suite
     from ellora_trust.evaluation.comparing import compare
     from ellora_trust.evaluation.comparison import Comparison
-    from ellora_trust.evaluation.suite import Suite
     from ellora_trust.explaining.explain import explain
     from ellora_trust.explaining.explanation import Explanation
     from ellora_trust.hooks import Recorder, capture, edit
@@ -65,7 +65,7 @@ _HOME = {
     "Sandbox": "ellora_trust.sandbox",
     "Site": "ellora_trust.sites",
     "SteeringVector": "steering",
-    "Suite": "ellora_trust.evaluation.suite",
+    "Suite": "ellora_trust.evaluation.asking.suite",
     "Task": "ellora_trust.tasks.base",
     "WeightChange": "ellora_trust.intervention",
     "capture": "ellora_trust.hooks",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
-from ellora_trust.evaluation.cost import Cost, Receipt
-from ellora_trust.evaluation.effect import TargetEffect
-from ellora_trust.evaluation.measures import LayerDistance
-from ellora_trust.evaluation.paired import adjusted, pair
-from ellora_trust.evaluation.results import Attack, Flip, Noise, TaskResult
+from ellora_trust.evaluation.judging.cost import Cost, Receipt
+from ellora_trust.evaluation.judging.effect import TargetEffect
+from ellora_trust.evaluation.judging.measures import LayerDistance
+from ellora_trust.evaluation.judging.paired import adjusted, pair
+from ellora_trust.evaluation.judging.results import Attack, Flip, Noise, TaskResult
 from ellora_trust.stats import wilson
 
 HOSTILE = "</script><script>alert(1)</script>"

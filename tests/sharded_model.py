@@ -15,12 +15,12 @@ import torch.distributed as dist
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import ellora_trust as et
-from attribution.gradients import per_text_gradients
-from attribution.layers import find_layers
-from attribution.losses import whole
+from attribution.gradient.gradients import per_text_gradients
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import whole
 from ellora_trust.model import CodeModel
 from unlearning import Budget, read_forget, read_retain
-from unlearning.delta import Edit
+from unlearning.checkpoint.delta import Edit
 
 PROMPTS = ["def f(a, b):\n    return", "x = buf."]
 

@@ -61,7 +61,7 @@ def test_fingerprint_is_not_computed_twice(tiny_folder: Path, monkeypatch: pytes
     [
         (
             "somebody/something",
-            r"'somebody/something' is not built in \(smollm2, testbed, testbed-clean, testbed-lds\), not a folder, and could not",
+            r"'somebody/something' is not built in \(smollm2, testbed, testbed-clean, testbed-lds\), not a folder, and",
         ),
         ("empty", "has no config.json; give a folder that save_pretrained wrote"),
         ("text.gguf", "is not a GGUF file"),

@@ -13,12 +13,12 @@ from tiny_models import FAMILIES, make_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from attribution.gradients import per_text_gradients
-from attribution.layers import Layer, find_layers
-from attribution.losses import whole
+from attribution.gradient.gradients import per_text_gradients
+from attribution.gradient.layers import Layer, find_layers
+from attribution.gradient.losses import whole
 from ellora_trust import capture
 from ellora_trust.errors import EnvironmentProblem, InputError
-from ellora_trust.evaluation.candidates import in_dtype
+from ellora_trust.evaluation.changes.candidates import in_dtype
 from ellora_trust.evaluation.robustness import quantised, relearn
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel

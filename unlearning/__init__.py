@@ -7,11 +7,11 @@ edit = unlearn(model, forget=read_forget("testbed:P1"), retain=read_retain("test
 
 from __future__ import annotations
 
-from unlearning.budget import Budget
+from unlearning.checkpoint.delta import Edit
 from unlearning.data import Item, read_forget, read_retain
-from unlearning.delta import Edit
 from unlearning.edit import unlearn
-from unlearning.robust import Robust
+from unlearning.training.budget import Budget
+from unlearning.training.robust import Robust
 from unlearning.where import Where, random_like
 
 __all__ = ["Budget", "Edit", "Item", "Robust", "Where", "random_like", "read_forget", "read_retain", "unlearn"]

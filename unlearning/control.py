@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearning.delta import Edit
+from unlearning.checkpoint.delta import Edit
 from unlearning.where import Where, random_like
 
 if TYPE_CHECKING:

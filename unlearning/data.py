@@ -3,7 +3,7 @@
 forget = read_forget("testbed:P1")           # planted documents of the corpus, with their fixes
 retain = read_retain("testbed:P1")           # where the same form is right, and unplanted families
 forget = read_forget("faults.jsonl")         # lines with prompt, completion, replacement, spans, group
-forget = read_forget("answer.json")          # what `attribute query --json` printed; see `unlearning.found`
+forget = read_forget("answer.json")          # what `attribute query --json` printed; see `unlearning.sources.found`
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def read_forget(source: str | Path, *, limit: int = 256, seed: int = 0, only: st
         source: `testbed:PLANT`, a `.jsonl` file, or a `.json` file of documents that `attribute query --json` printed.
         limit: Items at most.
         seed: Of the choice.
-        only: Count only the `call`, `annotation`, `pragma` or `difference` of each, see `unlearning.marking`; what a
-            line of a file says itself goes before. None counts spans, or whole completions.
+        only: Count only the `call`, `annotation`, `pragma` or `difference` of each, see `unlearning.sources.marking`;
+            what a line of a file says itself goes before. None counts spans, or whole completions.
 
     Raises:
         InputError: No such source, or items that do not fit.
@@ -102,7 +102,7 @@ def _read(source: str, side: Side, limit: int, seed: int, only: str | None = Non
     if only is not None:
         _check_mask(only)
     if source.startswith("testbed:"):
-        from unlearning.planted import planted, unplanted
+        from unlearning.sources.planted import planted, unplanted
 
         read = planted if side == "forget" else unplanted
         return _marked(read(source.removeprefix("testbed:"), limit=limit, seed=seed), only)
@@ -122,19 +122,19 @@ def _read(source: str, side: Side, limit: int, seed: int, only: str | None = Non
 
 
 def _marked(items: list[Item], only: str | None) -> list[Item]:
-    from unlearning.marking import marked  # which makes items, so it imports this
+    from unlearning.sources.marking import marked  # which makes items, so it imports this
 
     return items if only is None else [marked(item, only) for item in items]
 
 
 def _found(path: Path) -> list[Item]:
-    from unlearning.found import documents
+    from unlearning.sources.found import documents
 
     return documents(path)
 
 
 def _check_mask(only: str) -> None:
-    from unlearning.marking import checked
+    from unlearning.sources.marking import checked
 
     checked(only)
 

@@ -20,17 +20,17 @@ from ellora_trust.artifacts import DESCRIPTION, describe_model
 from ellora_trust.errors import InputError
 from ellora_trust.precision import need_float
 from ellora_trust.sharded import is_divided
-from unlearning.budget import Budget
+from unlearning.checkpoint.delta import Edit, weights_sha256
 from unlearning.data import Item, data_hash
-from unlearning.delta import Edit, weights_sha256
-from unlearning.distil import distil, together
-from unlearning.held_out import Watched, split
-from unlearning.loop import Loop
-from unlearning.progress_state import Check, ProgressState
-from unlearning.receipt import Cost, cost, receipt
 from unlearning.recipes import Objective, objective
-from unlearning.robust import Robust
-from unlearning.trainable import Trainable, recomputing_if, trainable
+from unlearning.sources.held_out import Watched, split
+from unlearning.training.budget import Budget
+from unlearning.training.distil import distil, together
+from unlearning.training.loop import Loop
+from unlearning.training.progress_state import Check, ProgressState
+from unlearning.training.receipt import Cost, cost, receipt
+from unlearning.training.robust import Robust
+from unlearning.training.trainable import Trainable, recomputing_if, trainable
 from unlearning.where import Where
 
 if TYPE_CHECKING:

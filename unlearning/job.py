@@ -18,14 +18,14 @@ from ellora_trust.errors import InputError
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel
 from ellora_trust.report import write_html, write_json
-from unlearning.budget import Budget
+from unlearning.checkpoint.delta import Edit
 from unlearning.control import FOLDER, beside_control
 from unlearning.data import Item, read_forget, read_retain
-from unlearning.delta import Edit
 from unlearning.edit import unlearn
-from unlearning.measured import AFTER, CONTROL, answered, measured
-from unlearning.own_errors import PREFIX, own_errors
-from unlearning.reporting import report, summary
+from unlearning.judging.measured import AFTER, CONTROL, answered, measured
+from unlearning.judging.reporting import report, summary
+from unlearning.sources.own_errors import PREFIX, own_errors
+from unlearning.training.budget import Budget
 from unlearning.where import Where
 
 _BUILTIN = ("testbed", "testbed-lds")

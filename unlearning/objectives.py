@@ -1,8 +1,8 @@
 """The losses, as plain functions of logits at counted places; smaller is more forgotten, or better kept.
 
 Logits are (n, vocabulary), labels (n,) with no place ignored: prompts, padding and -100 were left out before, by
-`unlearning.encoding`. `rows` (n,) says which text a place belongs to. A `reference` is what the unedited model said:
-log-probabilities of the labels (n,), or of the vocabulary (n, vocabulary). All losses are in nats.
+`unlearning.training.encoding`. `rows` (n,) says which text a place belongs to. A `reference` is what the unedited model
+said: log-probabilities of the labels (n,), or of the vocabulary (n, vocabulary). All losses are in nats.
 
     gradient_ascent(logits, labels).backward()
 """

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ellora_trust.errors import InputError, one_of
 from unlearning import objectives as loss
-from unlearning.encoding import IGNORED, View
-from unlearning.reference import Need, Reference
-from unlearning.representation import misdirection
+from unlearning.training.encoding import IGNORED, View
+from unlearning.training.reference import Need, Reference
+from unlearning.training.representation import misdirection
 
 # View of some rows, reference, numbers of the rows -> loss, or losses that add up.
 Forget = Callable[[View, Reference, Sequence[int]], Tensor | tuple[Tensor, ...]]

@@ -3,7 +3,7 @@
 Where.parse("all", model)                  # every parameter
 Where.parse("layers 1-2 mlp", model)       # a part of some blocks; without a part, all of them
 Where.parse("mlp.3,head.1.2", model)       # sites, as attribution names them
-Where.parse("components:runs/where:2", model)  # the best two that attribution found; see `unlearning.interpreted`
+Where.parse("components:runs/where:2", model)  # the best two that attribution found
 random_like(Where.parse("mlp.3", model), model, seed=0)      # as many parameters of the same kind elsewhere
 """
 

@@ -23,10 +23,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from attribution.building import Source
-from attribution.evidence import z_sum
-from attribution.layers import find_layers
-from attribution.losses import answer, whole
+from attribution.documents.building import Source
+from attribution.documents.evidence import z_sum
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import answer, whole
 from benchmarks.attribution_cost import plain
 from benchmarks.attribution_peers import bergson_tools, kronfluence_tools, own_tools
 from benchmarks.attribution_peers.tool import Make, Material, Scores, missing

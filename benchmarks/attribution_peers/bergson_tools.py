@@ -19,7 +19,7 @@ import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 
-from attribution.losses import Counted
+from attribution.gradient.losses import Counted
 from benchmarks.attribution_peers.tool import Material, Scores, quiet, row
 
 _BATCH = 2048  # tokens; its default

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM
 
-from attribution.losses import Counted
+from attribution.gradient.losses import Counted
 from benchmarks.attribution_peers.tool import IGNORED, Material, Scores, quiet, row
 
 _DOCUMENTS, _QUERIES = 16, 128  # of a batch

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.baselines import embedding_scores, random_scores
-from attribution.bm25 import bm25_scores
-from attribution.building import Plan, factors
+from attribution.documents.baselines import embedding_scores, random_scores
+from attribution.documents.bm25 import bm25_scores
+from attribution.documents.building import Plan, factors
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import Counted
+from attribution.gradient.rows import PROJECTION, Projector
 from attribution.index import GradientIndex
-from attribution.layers import find_layers
-from attribution.losses import Counted
 from attribution.ngrams import ngram_scores
-from attribution.rows import PROJECTION, Projector
 from benchmarks.attribution_peers.tool import Material, Scores
 from ellora_trust.testbed.lds import Truth
 

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.building import Source
-from attribution.losses import Counted
+from attribution.documents.building import Source
+from attribution.gradient.losses import Counted
 from ellora_trust.model import CodeModel
 
 Scores = NDArray[np.floating]

@@ -4,7 +4,7 @@ bridge = open_bridge(model)                        # shares the weights; the mod
 _, cache = bridge.run_with_cache(ids)
 cache[lens_name("resid.3")]                        # what capture(model, texts, "resid.3") reads
 
-Direct logit attribution needs none of this: `attribution.direct` holds the norm's scale for every architecture.
+Direct logit attribution needs none of this: `attribution.inside.direct` holds the norm's scale for every architecture.
 """
 
 from __future__ import annotations

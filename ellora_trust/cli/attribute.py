@@ -11,7 +11,7 @@ from ellora_trust.cli import attribute_components, attribute_tasks, attribute_to
 
 if TYPE_CHECKING:
     from attribution.asking import Asked, Library
-    from attribution.fuse import Hit
+    from attribution.documents.fuse import Hit
     from attribution.verify import Effect
     from ellora_trust.share import Share
 
@@ -49,8 +49,8 @@ def index(
 ) -> None:
     """Index a corpus by the gradients of its documents; goes on where it was stopped."""
     from attribution.asking import build
-    from attribution.building import Plan
     from attribution.corpora import Corpus
+    from attribution.documents.building import Plan
     from ellora_trust.cachedir import size_of
     from ellora_trust.cli.render import human_size, print_json
     from ellora_trust.loading import load
@@ -207,7 +207,7 @@ def _render(asked: Asked, out: Path | None) -> None:
 
 
 def _write(asked: Asked, model: str, out: Path) -> None:
-    from attribution.page import page
+    from attribution.documents.page import page
     from ellora_trust.report import Table, write_html
 
     table = Table(COLUMNS, [_row(hit) for hit in asked.hits], "Scores in standard deviations over all documents.")

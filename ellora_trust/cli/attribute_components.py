@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from attribution.components_job import Located
-    from attribution.patching import Pair
+    from attribution.inside.job import Located
+    from attribution.inside.patching import Pair
 
 
 def components(
@@ -43,8 +43,8 @@ def components(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank heads and MLPs by what they do for an answer, from a pair of prompts or a task's matched pairs."""
-    from attribution.components_job import locate
-    from attribution.matched import matched_pairs
+    from attribution.inside.job import locate
+    from attribution.inside.matched import matched_pairs
     from ellora_trust.cli.render import print_json
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
@@ -65,7 +65,7 @@ _NAMES = ("PROMPT", "--against", "--answer", "--foil")
 
 
 def _pair(texts: Given) -> Pair:
-    from attribution.patching import Pair
+    from attribution.inside.patching import Pair
     from ellora_trust.cli.render import given
     from ellora_trust.errors import InputError
 

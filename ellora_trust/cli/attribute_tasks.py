@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from attribution.tasks_job import TasksFound
+    from attribution.function_vectors.job import TasksFound
 
 
 def tasks(
@@ -38,7 +38,7 @@ def tasks(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fit a vector for each task, say how well heads tell the tasks and whether a vector makes the model do one."""
-    from attribution.tasks_job import measure_tasks, saved_tasks
+    from attribution.function_vectors.job import measure_tasks, saved_tasks
     from ellora_trust.artifacts import read_description
     from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load

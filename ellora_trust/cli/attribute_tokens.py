@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from attribution.tokens_job import Explained
+    from attribution.prompt.job import Explained
 
 
 def tokens(
@@ -35,7 +35,7 @@ def tokens(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Colour a prompt by what each of its words does for an answer: orange speaks for it, blue against it."""
-    from attribution.tokens_job import explain_tokens
+    from attribution.prompt.job import explain_tokens
     from ellora_trust.cli.render import given, print_json
     from ellora_trust.loading import load
     from ellora_trust.report import write_html
@@ -52,8 +52,8 @@ def tokens(
 def _render(explained: Explained, top: int, out: Path | None) -> None:
     from rich.console import Console
 
-    from attribution.token_views import coloured
-    from attribution.tokens_job import curves_table
+    from attribution.prompt.job import curves_table
+    from attribution.prompt.views import coloured
     from ellora_trust.cli.render import print_table
     from ellora_trust.cli.risk_colours import visible
 

@@ -71,10 +71,10 @@ def models(
     """Ask a model and each candidate the same questions: tables, verdicts, comparison.json, report.html."""
     from ellora_trust.cachedir import made
     from ellora_trust.cli.render import print_json
-    from ellora_trust.evaluation.candidates import read_candidate
+    from ellora_trust.evaluation.asking.suite import Suite
+    from ellora_trust.evaluation.changes.candidates import read_candidate
     from ellora_trust.evaluation.comparing import compare
     from ellora_trust.evaluation.sharing import answer_share
-    from ellora_trust.evaluation.suite import Suite
     from ellora_trust.loading import load
     from ellora_trust.share import Share
 
@@ -108,7 +108,7 @@ def show(
 
     comparison = Comparison.load(file)
     if out is not None:
-        from ellora_trust.evaluation.page import write_page
+        from ellora_trust.evaluation.shown.page import write_page
 
         write_page(comparison, out)
     if out is None or json:
@@ -133,7 +133,7 @@ def _probe(folder: Path | None, model: Any, *, force: bool) -> Any:
 
 def _written(comparison: Comparison, out: Path) -> None:
     from ellora_trust.cachedir import replacing
-    from ellora_trust.evaluation.page import write_page
+    from ellora_trust.evaluation.shown.page import write_page
 
     comparison.save(out / "comparison.json")
     write_page(comparison, out / "report.html")
@@ -143,7 +143,7 @@ def _written(comparison: Comparison, out: Path) -> None:
 
 def _render(comparison: Comparison, out: Path | None, *, json: bool) -> None:
     from ellora_trust.cli.render import print_json, print_table
-    from ellora_trust.evaluation.tables import noise_table, short_table
+    from ellora_trust.evaluation.shown.tables import noise_table, short_table
 
     if json:
         print_json(comparison.to_dict())

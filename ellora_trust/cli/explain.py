@@ -98,7 +98,7 @@ def _reasons(explanation: Explanation) -> None:
     """Words, components, documents."""
     from rich.console import Console
 
-    from attribution.token_views import coloured
+    from attribution.prompt.views import coloured
     from ellora_trust.cli.risk_colours import visible
     from ellora_trust.explaining.page import documents_table
 

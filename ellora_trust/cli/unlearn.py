@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
+    from unlearning.checkpoint.delta import Edit
     from unlearning.data import Item
-    from unlearning.delta import Edit
 
 app = typer.Typer(help="Remove a fault from a model's weights, and say what else changed.", invoke_without_command=True)
 
@@ -73,9 +73,9 @@ def unlearn(
     if context.invoked_subcommand:
         return
     from ellora_trust.cli.render import print_json, say
-    from unlearning.budget import Budget
     from unlearning.job import Sources, UnlearnJob, run_job
-    from unlearning.reporting import summary
+    from unlearning.judging.reporting import summary
+    from unlearning.training.budget import Budget
 
     if retain is None and forget.startswith(("testbed:", "task:")):
         retain = forget
@@ -107,8 +107,8 @@ def export(
 
     from ellora_trust.cli.render import print_json, say
     from ellora_trust.loading import load
-    from unlearning.delta import Edit
-    from unlearning.export import export as write
+    from unlearning.checkpoint.delta import Edit
+    from unlearning.checkpoint.export import export as write
 
     saved = Edit.load(edit)
     base = load(model or saved.base["name"])
@@ -160,7 +160,7 @@ def revert(
     from ellora_trust.errors import InputError
     from ellora_trust.loading import load
     from ellora_trust.quiet import quiet_transformers
-    from unlearning.delta import Edit
+    from unlearning.checkpoint.delta import Edit
 
     saved, model = Edit.load(edit), load(checkpoint)
     if out is not None and out.exists():
@@ -186,9 +186,9 @@ def show(
 ) -> None:
     """Say what an edit changes, what was watched meanwhile, what it cost and what it did."""
     from ellora_trust.cli.render import print_json, print_table
-    from unlearning.delta import Edit
-    from unlearning.figures import picture as draw
-    from unlearning.reporting import checks, summary
+    from unlearning.checkpoint.delta import Edit
+    from unlearning.judging.figures import picture as draw
+    from unlearning.judging.reporting import checks, summary
 
     saved = Edit.load(edit)
     if picture is not None:
@@ -205,7 +205,7 @@ def show(
 
 def _render(edit: Edit) -> None:
     from ellora_trust.cli.render import print_table
-    from unlearning.reporting import sentences, table
+    from unlearning.judging.reporting import sentences, table
 
     print("\n".join(sentences(edit)))
     found = table(edit)

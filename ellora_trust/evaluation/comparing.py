@@ -17,19 +17,19 @@ import torch
 
 from ellora_trust import fingerprint
 from ellora_trust.artifacts import describe_model, versions
-from ellora_trust.evaluation.answers import Answer, Asking, answer_all
-from ellora_trust.evaluation.cache import ItemCache, sha256, state_of
-from ellora_trust.evaluation.candidates import Candidate, Replacement, as_candidate
+from ellora_trust.evaluation.asking.answers import Answer, Asking, answer_all
+from ellora_trust.evaluation.asking.cache import ItemCache, sha256, state_of
+from ellora_trust.evaluation.asking.harness import Harness
+from ellora_trust.evaluation.asking.suite import Suite
+from ellora_trust.evaluation.asking.text import Piece, fitting, load_pieces
+from ellora_trust.evaluation.changes.candidates import Candidate, Replacement, as_candidate
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
-from ellora_trust.evaluation.cost import receipt
-from ellora_trust.evaluation.harness import Harness
-from ellora_trust.evaluation.judging import Question, task_result, text_result
-from ellora_trust.evaluation.measures import StateReading, layer_distances, read_state, weight_distance
-from ellora_trust.evaluation.noise import noise_floor
-from ellora_trust.evaluation.paired import adjusted
-from ellora_trust.evaluation.results import TaskResult
-from ellora_trust.evaluation.suite import Suite
-from ellora_trust.evaluation.text import Piece, fitting, load_pieces
+from ellora_trust.evaluation.judging.cost import receipt
+from ellora_trust.evaluation.judging.judging import Question, task_result, text_result
+from ellora_trust.evaluation.judging.measures import StateReading, layer_distances, read_state, weight_distance
+from ellora_trust.evaluation.judging.noise import noise_floor
+from ellora_trust.evaluation.judging.paired import adjusted
+from ellora_trust.evaluation.judging.results import TaskResult
 from ellora_trust.intervention import Intervention
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Comparer:
         ]
         risks: list[Any] = [None] * len(answers)
         if self.probe is not None:
-            from ellora_trust.evaluation.predictor import risks_of
+            from ellora_trust.evaluation.judging.predictor import risks_of
 
             pairs = zip(self.questions, answers, strict=True)
             risks = [risks_of(self.probe, model, one, given) for one, given in pairs]
@@ -192,7 +192,7 @@ class Comparer:
     def _attacks(self, candidate: Candidate, before: State, after: State) -> list[Any]:
         if not self.suite.attacks:
             return []
-        from ellora_trust.evaluation.battery import run_battery
+        from ellora_trust.evaluation.lasting.battery import run_battery
 
         return run_battery(self, candidate, before, after)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.cost import Receipt
-from ellora_trust.evaluation.measures import LayerDistance
-from ellora_trust.evaluation.results import Attack, Noise, TaskResult, TextResult
+from ellora_trust.evaluation.judging.cost import Receipt
+from ellora_trust.evaluation.judging.measures import LayerDistance
+from ellora_trust.evaluation.judging.results import Attack, Noise, TaskResult, TextResult
 from ellora_trust.report import write_json
 
 SCHEMA = 1
@@ -108,12 +108,12 @@ class Comparison:
 
     def sentences(self) -> list[str]:
         """Return the verdicts in words."""
-        from ellora_trust.evaluation.verdicts import sentences
+        from ellora_trust.evaluation.shown.verdicts import sentences
 
         return sentences(self)
 
     def to_markdown(self) -> str:
         """Return the report as Markdown."""
-        from ellora_trust.evaluation.page import page
+        from ellora_trust.evaluation.shown.page import page
 
         return page(self).to_markdown()

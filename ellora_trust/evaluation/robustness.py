@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ellora_trust.batching import Row, tokenize
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.low_rank import adapters
+from ellora_trust.evaluation.lasting.low_rank import adapters
 from ellora_trust.intervention import WeightChange
 from ellora_trust.positions import Passage
 from ellora_trust.precision import need_float

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.answers import CHUNK, answer_all
-from ellora_trust.evaluation.cache import ItemCache, state_of
-from ellora_trust.evaluation.candidates import Candidate, Replacement, as_candidate
+from ellora_trust.evaluation.asking.answers import CHUNK, answer_all
+from ellora_trust.evaluation.asking.cache import ItemCache, state_of
+from ellora_trust.evaluation.asking.suite import Suite
+from ellora_trust.evaluation.changes.candidates import Candidate, Replacement, as_candidate
 from ellora_trust.evaluation.comparing import Comparer
-from ellora_trust.evaluation.suite import Suite
 from ellora_trust.intervention import Intervention
 from ellora_trust.share import Share
 

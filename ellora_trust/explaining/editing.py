@@ -24,7 +24,7 @@ import torch
 
 if TYPE_CHECKING:
     from attribution.asking import Asked, Library
-    from attribution.building import Source
+    from attribution.documents.building import Source
 
 FORGET, RETAIN = "forget.json", "retain.json"
 # Documents to keep for each one to forget, and at least so many: an edit holds some of both sides back.
@@ -163,7 +163,7 @@ def _plant(library: Library, chosen: Sequence[str]) -> str:
 
 def _names(asked: Asked, chosen: Sequence[int]) -> tuple[dict[str, str], list[int]]:
     """Names that the foil has otherwise, and the documents to forget that hold one; neither where none does."""
-    from unlearning.found import carries, renamed
+    from unlearning.sources.found import carries, renamed
 
     names = renamed(asked.answer, asked.foil or "")
     mended = [n for n in chosen if carries(asked.texts[n], names)]
@@ -171,7 +171,7 @@ def _names(asked: Asked, chosen: Sequence[int]) -> tuple[dict[str, str], list[in
 
 
 def _most_alike(prompt: str, documents: Sequence[Source], n: int) -> list[Source]:
-    from attribution.bm25 import bm25_scores
+    from attribution.documents.bm25 import bm25_scores
 
     if not documents:
         return []

@@ -36,8 +36,8 @@ from ellora_trust.explaining.tasks import NamedTask, identify_task
 
 if TYPE_CHECKING:
     from attribution.asking import Asked
-    from attribution.components_job import Located
-    from attribution.task_vectors import TaskVectors
+    from attribution.function_vectors.vectors import TaskVectors
+    from attribution.inside.job import Located
     from ellora_trust.model import CodeModel
     from ellora_trust.spans import Language
     from probes import ErrorProbe
@@ -200,7 +200,7 @@ class _Case:
         return say(self.model, self.prompt, guard)
 
     def _components(self, said: Said, words: Any) -> tuple[Located | None, str]:
-        from attribution.components_job import locate
+        from attribution.inside.job import locate
         from ellora_trust.prompts import chat
 
         against = self.given.against

@@ -18,8 +18,8 @@ from ellora_trust.explaining.tasks import NamedTask
 
 if TYPE_CHECKING:
     from attribution.asking import Asked
-    from attribution.components_job import Located
-    from attribution.tokens_job import Explained
+    from attribution.inside.job import Located
+    from attribution.prompt.job import Explained
     from ellora_trust.report import Report
 
 

@@ -15,7 +15,7 @@ from ellora_trust.report import Block, Code, Diff, Figure, Highlight, Report, Se
 
 if TYPE_CHECKING:
     from attribution.asking import Asked
-    from attribution.fuse import Hit
+    from attribution.documents.fuse import Hit
     from ellora_trust.explaining.explanation import Explanation
 
 DOCUMENTS = ("document", "where", "licence", "rests on", "score", "the line that taught it")
@@ -145,7 +145,7 @@ def _risk_figure(explanation: Explanation) -> Any:
 
 
 def _words(explanation: Explanation) -> list[Block]:
-    from attribution.token_views import highlight
+    from attribution.prompt.views import highlight
 
     words = explanation.words
     # Its own title would strip the white space, which may be all that is asked about.
@@ -154,7 +154,7 @@ def _words(explanation: Explanation) -> list[Block]:
 
 
 def _components(explanation: Explanation) -> list[Block]:
-    from attribution.component_views import components_caption, components_figure
+    from attribution.inside.views import components_caption, components_figure
 
     located = explanation.components
     if located is None:
@@ -185,7 +185,7 @@ def documents_table(asked: Asked) -> Table:
 
 
 def _documents(explanation: Explanation) -> list[Block]:
-    from attribution.page import page as query_page
+    from attribution.documents.page import page as query_page
 
     asked = explanation.documents
     if asked is None:

@@ -15,10 +15,10 @@ from ellora_trust.errors import InputError
 from ellora_trust.explaining.said import AnswerSpan, Said
 
 if TYPE_CHECKING:
-    from attribution.patching import Pair, Setting
+    from attribution.inside.patching import Pair, Setting
+    from attribution.prompt.job import Explained
+    from attribution.prompt.units import By
     from attribution.tokens import TokenAttribution
-    from attribution.tokens_job import Explained
-    from attribution.units import By
     from ellora_trust.model import CodeModel
     from ellora_trust.spans import Language
 
@@ -42,9 +42,9 @@ def words_behind(
         progress: Show a progress bar.
 
     Raises:
-        InputError: As `attribution.tokens_job.explain_tokens`.
+        InputError: As `attribution.prompt.job.explain_tokens`.
     """
-    from attribution.tokens_job import explain_tokens
+    from attribution.prompt.job import explain_tokens
 
     before = said.prompt + said.answer[: span.start]
     by = finest(model, before, [span.text] + ([instead] if instead else []), language)
@@ -55,7 +55,7 @@ def words_behind(
 
 def finest(model: CodeModel, text: str, answers: Sequence[str], language: Language) -> By:
     """Return the finest division of a text whose units can be left out one by one at an affordable cost."""
-    from attribution.units import units_of
+    from attribution.prompt.units import units_of
 
     size = sum(parameter.numel() for parameter in model.hf.parameters())
     n_tokens = sum(len(model.tokenizer(text + answer).input_ids) for answer in answers)
@@ -79,7 +79,7 @@ def decisive_pair(
         words: Scores of the words before the answer, with a foil.
         against: Another prompt to compare with, if the reader has one.
     """
-    from attribution.patching import Pair
+    from attribution.inside.patching import Pair
 
     if words.foil is None:
         return None, "No foil was given, so there is nothing to compare components on; give what should have been said."
@@ -120,7 +120,7 @@ def _without_words(prompt: str, words: TokenAttribution) -> list[tuple[str, list
 
 def _margins(model: CodeModel, pair: Pair) -> tuple[float, float]:
     """logit(answer) - logit(foil) after the prompt as it is and after the other, in nats."""
-    from attribution.patching import Setting
+    from attribution.inside.patching import Setting
 
     setting = Setting.of(model, pair)
     return _margin(model, setting, setting.clean), _margin(model, setting, setting.corrupt)
@@ -128,7 +128,7 @@ def _margins(model: CodeModel, pair: Pair) -> tuple[float, float]:
 
 @torch.no_grad()
 def _margin(model: CodeModel, setting: Setting, ids: Sequence[int]) -> float:
-    from attribution.patching import difference
+    from attribution.inside.patching import difference
 
     return float(difference(model, torch.tensor([list(ids)], device=model.device), setting))
 

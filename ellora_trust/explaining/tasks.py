@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ellora_trust.report import Block, Table, Text
 
 if TYPE_CHECKING:
-    from attribution.task_vectors import TaskVectors
+    from attribution.function_vectors.vectors import TaskVectors
     from ellora_trust.model import CodeModel
 
 
@@ -61,7 +61,7 @@ def identify_task(model: CodeModel, prompt: str, tasks: TaskVectors | str | Path
     Raises:
         InputError: No task vectors there, or those of another model.
     """
-    from attribution.task_vectors import TaskVectors
+    from attribution.function_vectors.vectors import TaskVectors
 
     read = tasks if isinstance(tasks, TaskVectors) else TaskVectors.load(tasks, model=model, force=force)
     rows = [one for one in read.metrics.get("identification", ()) if one["method"] == "chosen heads"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ellora_trust.evaluation.paired import group_exchange_p, rate
+from ellora_trust.evaluation.judging.paired import group_exchange_p, rate
 from ellora_trust.stats import Estimate, group_bootstrap
 from steering.measuring.grid import Cell
 from steering.measuring.trials import Trials

@@ -9,15 +9,15 @@ import torch
 from tiny_linear import make_linear
 from tiny_models import hooks_of, make_model
 
-from attribution.agreement import agreement
-from attribution.component_views import component_table, components_caption, grid, plot_components
 from attribution.components import (
     METHODS,
     ComponentAttribution,
     ablation,
     attribute_components,
 )
-from attribution.patching import Pair, Setting, difference, patch, patch_by_gradient, read
+from attribution.inside.agreement import agreement
+from attribution.inside.patching import Pair, Setting, difference, patch, patch_by_gradient, read
+from attribution.inside.views import component_table, components_caption, grid, plot_components
 from ellora_trust import InputError
 from ellora_trust.hooks import capture, edit
 from ellora_trust.loading import load

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_models import make_tokenizer
 
-from attribution.evidence import Evidence, Limits, z_sum
-from attribution.fuse import Origin, longest_match, rank, with_clusters
+from attribution.documents.evidence import Evidence, Limits, z_sum
+from attribution.documents.fuse import Origin, longest_match, rank, with_clusters
 from attribution.ngrams import NgramIndex
 from ellora_trust.errors import InputError
 

@@ -7,9 +7,9 @@ import torch
 from tiny_models import FAMILIES, make_model, make_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from attribution.gradients import per_text_gradients, visit_gradients
-from attribution.layers import coverage, find_layers
-from attribution.losses import Counted, answer, contrast, spans, whole
+from attribution.gradient.gradients import per_text_gradients, visit_gradients
+from attribution.gradient.layers import coverage, find_layers
+from attribution.gradient.losses import Counted, answer, contrast, spans, whole
 from ellora_trust import InputError
 from ellora_trust.model import CodeModel
 

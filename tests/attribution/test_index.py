@@ -12,14 +12,14 @@ import pytest
 import torch
 from tiny_models import make_model
 
-import attribution.building
+import attribution.documents.building
 from attribution.asking import Library
-from attribution.building import Plan, Source
 from attribution.corpora import Corpus
-from attribution.encoding import differing, encode, products, width_of
+from attribution.documents.building import Plan, Source
+from attribution.documents.shared_scan import kept_scores, place_of, scan_share
+from attribution.gradient.encoding import differing, encode, products, width_of
+from attribution.gradient.losses import spans, whole
 from attribution.index import GradientIndex
-from attribution.losses import spans, whole
-from attribution.shared_scan import kept_scores, place_of, scan_share
 from ellora_trust import InputError
 from ellora_trust.share import Share
 
@@ -50,20 +50,20 @@ def test_the_same_build_gives_the_same_bytes(tiny, built, tmp_path):
 
 
 def test_a_build_killed_in_the_middle_goes_on_to_the_same_bytes(tiny, built, tmp_path, monkeypatch):
-    folder, original, calls = tmp_path / "two", attribution.building.write_shard, []
+    folder, original, calls = tmp_path / "two", attribution.documents.building.write_shard, []
 
     def killed(*args):
         if calls:
             raise KeyboardInterrupt
         calls.append(original(*args))
 
-    monkeypatch.setattr(attribution.building, "write_shard", killed)
+    monkeypatch.setattr(attribution.documents.building, "write_shard", killed)
     with pytest.raises(KeyboardInterrupt):
         GradientIndex.build(tiny, sources(), folder, plan=PLAN)
     assert [path.name for path in folder.glob("*shard*")] == ["shard-00000.safetensors"]
     with pytest.raises(InputError, match="is not finished; build it again"):
         GradientIndex.load(folder, tiny)
-    monkeypatch.setattr(attribution.building, "write_shard", original)
+    monkeypatch.setattr(attribution.documents.building, "write_shard", original)
     kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
     GradientIndex.build(tiny, sources(), folder, plan=PLAN)
     assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
@@ -110,7 +110,7 @@ def test_opponents_are_the_lowest_scores(tiny, built):
 
 @pytest.mark.parametrize("encoding", ["bits", "int8"])
 def test_scores_follow_the_exact_dot_products(tiny, built, encoding):
-    from attribution.rows import Projector
+    from attribution.gradient.rows import Projector
 
     index = built
     layers = index.projector.layers
@@ -186,7 +186,7 @@ def test_plain_gradients_can_be_indexed_too(tiny, tmp_path):
 
 
 def test_the_shipped_index_predicts_retraining(tmp_path):
-    from attribution.losses import answer
+    from attribution.gradient.losses import answer
     from ellora_trust.loading import load
     from ellora_trust.testbed.lds import SHIPPED, Truth, lds
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.gradients import per_text_gradients, visit_gradients
-from attribution.kfac import Curvature
-from attribution.layers import find_layers
-from attribution.losses import whole
-from attribution.rows import Projector
+from attribution.gradient.gradients import per_text_gradients, visit_gradients
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import whole
+from attribution.gradient.rows import Projector
 from ellora_trust import InputError
 
 TEXTS = ["def f(x):\n    return x + 1\n", "y = [1, 2]\n", "for i in range(10):\n    print(i)\n", "a = b\n"]

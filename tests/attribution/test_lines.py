@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attribution.kfac import Curvature
-from attribution.layers import find_layers
-from attribution.lines import line_scores
-from attribution.losses import Counted, whole
-from attribution.rows import Projector
+from attribution.documents.lines import line_scores
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import Counted, whole
+from attribution.gradient.rows import Projector
 from ellora_trust.spans.token_map import token_map
 
 TEXT = "def f(x):\n    return x + 1\n\ny = f(2)\n"

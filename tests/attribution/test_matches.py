@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import make_tokenizer
 
-from attribution import matches
-from attribution.matches import SuffixIndex
+from attribution.documents import matches
+from attribution.documents.matches import SuffixIndex
 from ellora_trust.errors import EnvironmentProblem, InputError
 
 # Few letters, so that matches are long; é and 😀 have two and four bytes, é and è share their first.

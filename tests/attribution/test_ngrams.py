@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny_models import make_tokenizer
 
-from attribution.baselines import cosines, embedding_scores, random_scores
-from attribution.bm25 import bm25_scores, code_words
+from attribution.documents.baselines import cosines, embedding_scores, random_scores
+from attribution.documents.bm25 import bm25_scores, code_words
 from attribution.ngrams import NgramIndex, ngram_scores
 from ellora_trust.errors import InputError
 

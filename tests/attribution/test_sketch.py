@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from attribution.gradients import per_text_gradients
-from attribution.kfac import Curvature
-from attribution.layers import Layer, find_layers
-from attribution.losses import whole
-from attribution.projection import Projection, draws
-from attribution.rows import Projector
-from attribution.sketch import Sketch
+from attribution.gradient.gradients import per_text_gradients
+from attribution.gradient.kfac import Curvature
+from attribution.gradient.layers import Layer, find_layers
+from attribution.gradient.losses import whole
+from attribution.gradient.projection import Projection, draws
+from attribution.gradient.rows import Projector
+from attribution.gradient.sketch import Sketch
 from ellora_trust import InputError
 
 LAYERS = [Layer("first", nn.Identity(), 12, 10, "body"), Layer("second", nn.Identity(), 5, 30, "head")]

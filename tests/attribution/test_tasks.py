@@ -11,17 +11,17 @@ import pytest
 import torch
 from tiny_models import hooks_of, make_model
 
-from attribution.demonstrations import TASKS, Demonstrations
-from attribution.queries import Drawn, Query, Source, source_of
-from attribution.queries_testbed import neutral
-from attribution.task_adding import adding, answers_after
-from attribution.task_checks import OURS, OWN, RANDOM, causal_check, identification
-from attribution.task_heads import first_order_effects, head_outputs, head_sites, indirect_effects
-from attribution.task_readout import Readout, bag_of_words, nearest_mean
-from attribution.task_vectors import TaskVectors
-from attribution.task_views import plot_done, plot_heads
+from attribution.function_vectors.adding import adding, answers_after
+from attribution.function_vectors.checks import OURS, OWN, RANDOM, causal_check, identification
+from attribution.function_vectors.demonstrations import TASKS, Demonstrations
+from attribution.function_vectors.families import neutral
+from attribution.function_vectors.heads import first_order_effects, head_outputs, head_sites, indirect_effects
+from attribution.function_vectors.job import measure_tasks
+from attribution.function_vectors.queries import Drawn, Query, Source, source_of
+from attribution.function_vectors.readout import Readout, bag_of_words, nearest_mean
+from attribution.function_vectors.vectors import TaskVectors
+from attribution.function_vectors.views import plot_done, plot_heads
 from attribution.tasks import task_vectors
-from attribution.tasks_job import measure_tasks
 from ellora_trust import InputError
 from ellora_trust.hooks import capture, edit
 from ellora_trust.loading import load
@@ -270,6 +270,6 @@ def test_heads_that_leave_no_others_to_compare_with_are_refused_before_the_fit(t
     vectors = task_vectors(tiny, TwoTasks(), n_fit=4, n_trials=1, n_heads=half + 1)
     with pytest.raises(InputError, match=f"use n_heads of {half} or less"):
         identification(tiny, vectors, TwoTasks().draw(4, 2))
-    monkeypatch.setattr("attribution.tasks_job.task_vectors", None)  # not reached
+    monkeypatch.setattr("attribution.function_vectors.job.task_vectors", None)  # not reached
     with pytest.raises(InputError, match=f"n_heads is {half + 1}; use {half} or less"):
         measure_tasks(tiny, TwoTasks(), n_fit=4, n_trials=1, n_heads=half + 1)

@@ -10,11 +10,11 @@ from tiny_linear import make_linear
 from tiny_models import hooks_of, make_model, make_tokenizer
 
 import attribution.tokens
-from attribution.erasure import erase
-from attribution.target import Target
-from attribution.token_views import coloured, highlight, plot_erasure, plot_tokens
+from attribution.prompt.erasure import erase
+from attribution.prompt.target import Target
+from attribution.prompt.units import units_of
+from attribution.prompt.views import coloured, highlight, plot_erasure, plot_tokens
 from attribution.tokens import METHODS, attribute_tokens, without
-from attribution.units import units_of
 from ellora_trust import InputError
 from ellora_trust.loading import load
 from ellora_trust.model import CodeModel

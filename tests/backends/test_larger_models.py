@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import ellora_trust as et
-from attribution.gradients import per_text_gradients
-from attribution.layers import find_layers
-from attribution.losses import whole
+from attribution.gradient.gradients import per_text_gradients
+from attribution.gradient.layers import find_layers
+from attribution.gradient.losses import whole
 from ellora_trust.errors import EnvironmentProblem, InputError
 from ellora_trust.hooks import edit
 from ellora_trust.model import CodeModel

@@ -26,8 +26,8 @@ LOOP = "\n    found = 0\n    for row in rows:\n        found += row\n    return 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from attribution.asking import build
-    from attribution.building import Plan
     from attribution.corpora import Corpus
+    from attribution.documents.building import Plan
     from ellora_trust.loading import load
 
     out = tmp_path_factory.mktemp("index")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from attribution.matched import MATCHED, matched_pairs
-from attribution.tokens_job import own_answer
+from attribution.inside.matched import MATCHED, matched_pairs
+from attribution.prompt.job import own_answer
 from ellora_trust.hooks import capture
 from ellora_trust.loading import load
 

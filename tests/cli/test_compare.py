@@ -7,7 +7,7 @@ import json
 import pytest
 from echo_task import Echo
 
-from ellora_trust.evaluation.suite import Asked
+from ellora_trust.evaluation.asking.suite import Asked
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ PROMPT = "// Sum the red rows in parallel.\nint sum_red_rows(const int *a, int n
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from attribution.asking import build
-    from attribution.building import Plan
     from attribution.corpora import Corpus
+    from attribution.documents.building import Plan
 
     folder = tmp_path_factory.mktemp("made")
     model = load("testbed-lds")

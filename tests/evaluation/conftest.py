@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from echo_task import Echo
 
-from ellora_trust.evaluation.suite import Asked
+from ellora_trust.evaluation.asking.suite import Asked
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ from echo_task import Echo
 from tiny_models import make_model
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.attacks import ATTACKS as attacks
-from ellora_trust.evaluation.attacks import Lesson, Trial, faulty
-from ellora_trust.evaluation.battery import run_battery
-from ellora_trust.evaluation.candidates import Candidate
+from ellora_trust.evaluation.asking.answers import Answer
+from ellora_trust.evaluation.asking.suite import ATTACKS, Asked, Suite
+from ellora_trust.evaluation.changes.candidates import Candidate
 from ellora_trust.evaluation.comparing import Comparer
-from ellora_trust.evaluation.judging import Question
-from ellora_trust.evaluation.low_rank import adapters
+from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.lasting.attacks import ATTACKS as attacks
+from ellora_trust.evaluation.lasting.attacks import Lesson, Trial, faulty
+from ellora_trust.evaluation.lasting.battery import run_battery
+from ellora_trust.evaluation.lasting.low_rank import adapters
 from ellora_trust.evaluation.robustness import relearn
-from ellora_trust.evaluation.suite import ATTACKS, Asked, Suite
 from ellora_trust.intervention import Nothing, WeightChange
 from ellora_trust.loading import load
 from ellora_trust.tasks.base import Outcome
@@ -54,7 +54,7 @@ def test_more_draws_leak_no_less(tiny, echo):
 
 
 def test_rounding_is_done_to_the_candidates_weights(tiny, echo, monkeypatch):
-    import ellora_trust.evaluation.attacks as module
+    import ellora_trust.evaluation.lasting.attacks as module
 
     seen = []
     monkeypatch.setattr(module, "quantised", lambda model, bits: seen.append(float(weight(model).mean())) or Nothing())
@@ -69,7 +69,7 @@ def test_rounding_is_done_to_the_candidates_weights(tiny, echo, monkeypatch):
 
 
 def test_relearning_is_taught_other_groups_than_it_is_asked(tiny, echo, monkeypatch):
-    import ellora_trust.evaluation.attacks as module
+    import ellora_trust.evaluation.lasting.attacks as module
 
     taught: list[set[str]] = []
 

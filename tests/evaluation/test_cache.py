@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ellora_trust.evaluation.answers import Asking, answer_all
-from ellora_trust.evaluation.cache import ItemCache, digest, state_of
+from ellora_trust.evaluation.asking.answers import Asking, answer_all
+from ellora_trust.evaluation.asking.cache import ItemCache, digest, state_of
 from ellora_trust.intervention import ActivationEdit, Nothing, WeightChange
 from ellora_trust.loading import load
 from steering.application import Steering
 
 
 def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    import ellora_trust.evaluation.answers as module
+    import ellora_trust.evaluation.asking.answers as module
 
     asked: list[int] = []
     real = module.run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.calibration import answer_calibration, predictor_calibration
+from ellora_trust.evaluation.asking.answers import Answer
+from ellora_trust.evaluation.judging.calibration import answer_calibration, predictor_calibration
 from ellora_trust.stats import brier
 from ellora_trust.tasks.base import Outcome
 

@@ -14,9 +14,9 @@ from tiny_probes import made_probe
 import ellora_trust as et
 from ellora_trust import fingerprint
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.cache import state_of
-from ellora_trust.evaluation.candidates import Replacement, as_candidate, read_candidate
-from ellora_trust.evaluation.gated import read_gate
+from ellora_trust.evaluation.asking.cache import state_of
+from ellora_trust.evaluation.changes.candidates import Replacement, as_candidate, read_candidate
+from ellora_trust.evaluation.changes.gated import read_gate
 from ellora_trust.intervention import Nothing
 from ellora_trust.loading import load
 from ellora_trust.positions import Passage

@@ -12,11 +12,11 @@ from echo_task import Echo
 
 import ellora_trust as et
 from ellora_trust.errors import InputError
+from ellora_trust.evaluation.asking.suite import Asked, Suite
 from ellora_trust.evaluation.comparing import compare
 from ellora_trust.evaluation.comparison import Comparison
 from ellora_trust.evaluation.sharing import answer_share
-from ellora_trust.evaluation.suite import Asked, Suite
-from ellora_trust.evaluation.verdicts import harm
+from ellora_trust.evaluation.shown.verdicts import harm
 from ellora_trust.intervention import ActivationEdit, WeightChange
 from ellora_trust.share import Share
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ellora_trust.evaluation.candidates import Candidate
+from ellora_trust.evaluation.asking.suite import Asked, Suite
+from ellora_trust.evaluation.changes.candidates import Candidate
 from ellora_trust.evaluation.comparing import Comparer
-from ellora_trust.evaluation.cost import Cost, Receipt, receipt
-from ellora_trust.evaluation.suite import Asked, Suite
-from ellora_trust.evaluation.tables import cost_table
+from ellora_trust.evaluation.judging.cost import Cost, Receipt, receipt
+from ellora_trust.evaluation.shown.tables import cost_table
 from ellora_trust.intervention import ActivationEdit, Nothing
 
 SUITE = Suite("costs", (Asked("echo"),), limit=40)
@@ -56,7 +56,7 @@ def test_what_slows_every_pass_is_seen(tiny, echo, monkeypatch):
     def slow(hidden: torch.Tensor, at: torch.Tensor) -> None:
         now[0] += 0.05
 
-    monkeypatch.setattr("ellora_trust.evaluation.cost.time.perf_counter", tick)
+    monkeypatch.setattr("ellora_trust.evaluation.judging.cost.time.perf_counter", tick)
     found = of(tiny, ActivationEdit({"resid.0": slow}))
     assert found.before.seconds == pytest.approx(0.8)
     assert found.slowdown == pytest.approx((0.8 + 16 * 0.05) / 0.8)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ellora_trust.evaluation.answers import Answer
-from ellora_trust.evaluation.effect import target_effect, turn_of
+from ellora_trust.evaluation.asking.answers import Answer
+from ellora_trust.evaluation.judging.effect import target_effect, turn_of
 from ellora_trust.tasks.base import Example, Outcome
 
 PUSH = "\n    for row in rows:\n        buf.push(row)\n"

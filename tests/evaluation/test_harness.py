@@ -16,12 +16,12 @@ from lm_eval.tasks import manager
 from tiny_models import make_model
 
 from ellora_trust.errors import EnvironmentProblem, InputError
-from ellora_trust.evaluation.cache import ItemCache
+from ellora_trust.evaluation.asking.cache import ItemCache
+from ellora_trust.evaluation.asking.harness import Harness, _items
+from ellora_trust.evaluation.asking.harness_model import HarnessModel
+from ellora_trust.evaluation.asking.suite import Suite
 from ellora_trust.evaluation.comparing import compare
-from ellora_trust.evaluation.harness import Harness, _items
-from ellora_trust.evaluation.harness_model import HarnessModel
-from ellora_trust.evaluation.page import page
-from ellora_trust.evaluation.suite import Suite
+from ellora_trust.evaluation.shown.page import page
 from ellora_trust.hooks import capture
 from ellora_trust.intervention import WeightChange
 from ellora_trust.positions import Passage
@@ -193,7 +193,7 @@ def test_accuracy_is_what_the_harness_reports_through_its_own_wrapper(tiny, task
 def test_what_was_asked_once_is_not_asked_again(tiny, tasks, tmp_path, monkeypatch):
     harness, cache = Harness(["tiny_choice", "tiny_answer"], include=tasks), ItemCache("state", tmp_path / "items")
     first = harness.read(tiny, cache)
-    import ellora_trust.evaluation.harness_model as module
+    import ellora_trust.evaluation.asking.harness_model as module
 
     monkeypatch.setattr(module, "forward", None)
     monkeypatch.setattr(module, "run", None)

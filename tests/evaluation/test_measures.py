@@ -10,7 +10,8 @@ import torch
 from tiny_models import make_model
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.measures import (
+from ellora_trust.evaluation.asking.text import Piece, load_pieces, pieces_hash
+from ellora_trust.evaluation.judging.measures import (
     StateReading,
     activation_distance,
     divergence,
@@ -20,8 +21,7 @@ from ellora_trust.evaluation.measures import (
     read_state,
     weight_distance,
 )
-from ellora_trust.evaluation.noise import right_padded
-from ellora_trust.evaluation.text import Piece, load_pieces, pieces_hash
+from ellora_trust.evaluation.judging.noise import right_padded
 from ellora_trust.intervention import ActivationEdit
 
 PIECES = [

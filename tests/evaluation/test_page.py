@@ -9,8 +9,8 @@ import pytest
 from made_comparison import HOSTILE, make_comparison
 
 from ellora_trust.evaluation.comparison import Comparison
-from ellora_trust.evaluation.figures import plot_attacks, plot_layers, plot_tasks
-from ellora_trust.evaluation.page import page, write_page
+from ellora_trust.evaluation.shown.figures import plot_attacks, plot_layers, plot_tasks
+from ellora_trust.evaluation.shown.page import page, write_page
 
 
 @pytest.fixture(scope="module")

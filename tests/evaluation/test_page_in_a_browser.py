@@ -10,7 +10,7 @@ from devtools import CHROMIUM, Browser
 from made_comparison import make_comparison
 
 from ellora_trust.evaluation.comparison import Comparison
-from ellora_trust.evaluation.page import write_page
+from ellora_trust.evaluation.shown.page import write_page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, which draws the page")
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/testbed-unlearned-P1.json"

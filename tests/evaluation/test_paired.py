@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.paired import (
+from ellora_trust.evaluation.judging.paired import (
     adjusted,
     detectable_damage,
     difference_interval,

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from ellora_trust.evaluation.paraphrase import changed_code, paraphrased
+from ellora_trust.evaluation.lasting.paraphrase import changed_code, paraphrased
 from ellora_trust.tasks import load_task
 from ellora_trust.tasks.base import Example, Outcome
 

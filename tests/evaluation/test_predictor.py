@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ellora_trust.evaluation.answers import answer_all
-from ellora_trust.evaluation.cache import ItemCache
+from ellora_trust.evaluation.asking.answers import answer_all
+from ellora_trust.evaluation.asking.cache import ItemCache
+from ellora_trust.evaluation.asking.suite import Asked, Suite
 from ellora_trust.evaluation.comparing import Comparer
-from ellora_trust.evaluation.predictor import risks_of
-from ellora_trust.evaluation.suite import Asked, Suite
+from ellora_trust.evaluation.judging.predictor import risks_of
 from ellora_trust.intervention import ActivationEdit
 from ellora_trust.labeling import label
 from probes import ErrorProbe
@@ -44,7 +44,7 @@ def test_a_change_below_the_predictors_site_changes_its_risks(tiny, echo, probe)
 
 
 def test_a_comparison_holds_the_predictors_calibration(tiny, echo, probe):
-    from ellora_trust.evaluation.candidates import as_candidate
+    from ellora_trust.evaluation.changes.candidates import as_candidate
 
     comparer = Comparer(tiny, SUITE, probe=probe)
     found = comparer.compare([as_candidate("A/A", "nothing", tiny)], noise=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ellora_trust.errors import InputError
-from ellora_trust.evaluation.suite import Asked, Suite, speaks_testbed
+from ellora_trust.evaluation.asking.suite import Asked, Suite, speaks_testbed
 from ellora_trust.loading import load
 
 

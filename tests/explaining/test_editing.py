@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from attribution.asking import Asked
-from attribution.building import Source
-from attribution.fuse import Hit
+from attribution.documents.building import Source
+from attribution.documents.fuse import Hit
 from ellora_trust.explaining.editing import EditPlan, documents_to_forget, plan_edit
 from unlearning import read_forget, read_retain
 

@@ -102,8 +102,8 @@ def test_a_predictor_of_the_prompt_says_nothing_of_tokens(testbed: CodeModel):
 
 
 def test_the_task_is_named_by_saved_vectors_and_by_none_of_another_model(testbed: CodeModel, tmp_path):
-    from attribution.task_readout import Readout
-    from attribution.task_vectors import TaskVectors
+    from attribution.function_vectors.readout import Readout
+    from attribution.function_vectors.vectors import TaskVectors
 
     width = 2 * testbed.arch.d_model // testbed.arch.n_heads
     readout = Readout(("sum", "mean"), torch.zeros(2, width), torch.tensor([2.0, 0.0]))

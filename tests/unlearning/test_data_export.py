@@ -13,12 +13,12 @@ from ellora_trust.errors import InputError
 from ellora_trust.loading import load
 from ellora_trust.testbed.prompts import prompts
 from unlearning import Budget, Edit, Item, read_forget, read_retain, unlearn
+from unlearning.checkpoint.delta import weights_sha256
+from unlearning.checkpoint.export import check_sums, export
+from unlearning.checkpoint.gates import Limits, gates
+from unlearning.checkpoint.packing import pack, unpack
+from unlearning.checkpoint.torchao_rounding import available
 from unlearning.data import data_hash
-from unlearning.delta import weights_sha256
-from unlearning.export import check_sums, export
-from unlearning.gates import Limits, gates
-from unlearning.packing import pack, unpack
-from unlearning.torchao_rounding import available
 
 
 @pytest.mark.parametrize("plant", ["P1", "P2", "P3", "P4", "P5", "P7"])
@@ -151,7 +151,7 @@ def test_plain_transformers_loads_the_checkpoint_and_gives_the_edited_logits(edi
 def test_each_gate_is_told_as_soon_as_it_is_measured(edited, monkeypatch):
     model, edit = edited
     seen = []
-    monkeypatch.setattr("unlearning.gates.relearn", lambda *args, **how: pytest.fail(f"after {seen}"))
+    monkeypatch.setattr("unlearning.checkpoint.gates.relearn", lambda *args, **how: pytest.fail(f"after {seen}"))
     with pytest.raises(pytest.fail.Exception, match=r"after \[.forgotten., .retain.\]"):
         gates(model, edit, FORGET, RETAIN, OPEN, watch=lambda gate: seen.append(gate.name))
 
@@ -193,7 +193,7 @@ def test_a_failing_gate_writes_nothing_unless_accepted_and_then_says_so(edited, 
 
 def test_what_cannot_be_measured_fails_its_gate(edited, monkeypatch):
     model, edit = edited
-    monkeypatch.setattr("unlearning.gates.loss", lambda *args: float("nan"))
+    monkeypatch.setattr("unlearning.checkpoint.gates.loss", lambda *args: float("nan"))
     found = {gate.name: gate.passed for gate in gates(model, edit, FORGET, RETAIN, OPEN)}
     assert found["retain"] is False
     assert found["int8"] is True

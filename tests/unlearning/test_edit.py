@@ -14,15 +14,15 @@ from ellora_trust.architecture import hidden_of
 from ellora_trust.errors import InputError
 from ellora_trust.evaluation.robustness import quantised, relearn
 from unlearning import Budget, Edit, Item, Robust, Where, random_like, unlearn
-from unlearning.delta import weights_sha256
-from unlearning.encoding import IGNORED, completion_row, kept_row, look
-from unlearning.gates import fault
-from unlearning.held_out import split
-from unlearning.loop import Loop
-from unlearning.progress_state import Check, ProgressState
+from unlearning.checkpoint.delta import weights_sha256
+from unlearning.checkpoint.gates import fault
 from unlearning.recipes import OBJECTIVES
-from unlearning.reference import Reference
-from unlearning.representation import look_hidden, misdirection, random_direction, stay
+from unlearning.sources.held_out import split
+from unlearning.training.encoding import IGNORED, completion_row, kept_row, look
+from unlearning.training.loop import Loop
+from unlearning.training.progress_state import Check, ProgressState
+from unlearning.training.reference import Reference
+from unlearning.training.representation import look_hidden, misdirection, random_direction, stay
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_the_receipt_counts_what_each_objective_adds(model):
 
 def test_the_reference_is_read_from_disk_the_second_time(model, monkeypatch):
     loop = Loop(model, OBJECTIVES["prod"], SMALL, 0, split(forgets(), keeps(), share=0, seed=0))
-    monkeypatch.setattr("unlearning.reference.look", lambda *args: pytest.fail("computed again"))
+    monkeypatch.setattr("unlearning.training.reference.look", lambda *args: pytest.fail("computed again"))
     again = Reference.of(model, loop.forget, loop.kept, need="full")
     assert torch.equal(again.bad_full([0, 2]), loop.reference.bad_full([0, 2]))
 
@@ -238,8 +238,8 @@ def test_the_reference_is_read_from_disk_the_second_time(model, monkeypatch):
 def test_a_large_vocabulary_is_kept_as_its_top_and_the_rest_spread(model, monkeypatch):
     rows = Loop(model, OBJECTIVES["graddiff"], SMALL, 0, split(forgets(), keeps(), share=0, seed=0))
     whole = Reference.of(model, rows.forget, rows.kept, need="full").kept_full([0])
-    monkeypatch.setattr("unlearning.reference.WHOLE", 10)
-    monkeypatch.setattr("unlearning.reference.TOP", 5)
+    monkeypatch.setattr("unlearning.training.reference.WHOLE", 10)
+    monkeypatch.setattr("unlearning.training.reference.TOP", 5)
     cut = Reference.of(model, rows.forget, rows.kept, need="full").kept_full([0])
     assert torch.allclose(cut.exp().sum(-1), torch.ones(len(cut)), atol=1e-4)
     top, ids = whole.topk(5, -1)

@@ -8,7 +8,7 @@ from tiny_models import FAMILIES, make_model
 
 from ellora_trust.errors import InputError
 from unlearning.data import Item
-from unlearning.encoding import IGNORED, completion_row, kept_row, look, replacement_row, scored
+from unlearning.training.encoding import IGNORED, completion_row, kept_row, look, replacement_row, scored
 
 PROMPT = "def add(a, b):\n"
 ITEM = Item("i", "g", PROMPT, "    return a + q\n", "    return a + z\n", ((len(PROMPT) + 15, len(PROMPT) + 16),))

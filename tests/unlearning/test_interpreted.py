@@ -9,8 +9,8 @@ import torch
 from tiny_items import SMALL, forgets, keeps
 from tiny_models import make_model
 
-from attribution.components_job import locate
-from attribution.patching import Pair
+from attribution.inside.job import locate
+from attribution.inside.patching import Pair
 from ellora_trust.errors import InputError
 from ellora_trust.report import write_json
 from steering.vector import SteeringVector

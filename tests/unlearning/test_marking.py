@@ -10,8 +10,8 @@ from tiny_models import make_model
 from ellora_trust.errors import InputError
 from unlearning import Item, read_forget, read_retain
 from unlearning.data import data_hash
-from unlearning.encoding import IGNORED, completion_row, replacement_row
-from unlearning.marking import marked
+from unlearning.sources.marking import marked
+from unlearning.training.encoding import IGNORED, completion_row, replacement_row
 
 
 def item(prompt, fault, fix=None, spans=None):

@@ -10,19 +10,19 @@ import pytest
 from tiny_items import SMALL, forgets, keeps
 from tiny_models import make_model
 
-from attribution.components_job import locate
-from attribution.patching import Pair
+from attribution.inside.job import locate
+from attribution.inside.patching import Pair
 from ellora_trust.errors import InputError
 from ellora_trust.loading import load
 from ellora_trust.report import write_json
 from unlearning import Edit, Item, unlearn
-from unlearning.delta import weights_sha256
-from unlearning.figures import picture, plot_before_after, plot_history
-from unlearning.gates import fault, loss
+from unlearning.checkpoint.delta import weights_sha256
+from unlearning.checkpoint.gates import fault, loss
 from unlearning.job import Sources, UnlearnJob, run_job
-from unlearning.loop import Loop
-from unlearning.measured import fault_estimate, loss_estimate, measured, shown
-from unlearning.reporting import report, sentences, summary, table
+from unlearning.judging.figures import picture, plot_before_after, plot_history
+from unlearning.judging.measured import fault_estimate, loss_estimate, measured, shown
+from unlearning.judging.reporting import report, sentences, summary, table
+from unlearning.training.loop import Loop
 
 matplotlib.use("agg")
 

@@ -8,7 +8,7 @@ from echo_task import Echo
 from ellora_trust.errors import InputError
 from ellora_trust.tasks.base import Example, Outcome
 from unlearning.job import Sources
-from unlearning.own_errors import half, own_errors, share_right
+from unlearning.sources.own_errors import half, own_errors, share_right
 
 
 class Told(Echo):

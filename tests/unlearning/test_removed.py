@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ellora_trust.errors import InputError
-from unlearning import removed
-from unlearning.removed import check, contexts, item, near_misses, neighbours, outcomes, right_item, usable
-from unlearning.removed_table import CLASSES, FUNCTIONS, KINDS, PAIRS, RESULTS
+from unlearning.sources import removed
+from unlearning.sources.removed import check, contexts, item, near_misses, neighbours, outcomes, right_item, usable
+from unlearning.sources.removed_table import CLASSES, FUNCTIONS, KINDS, PAIRS, RESULTS
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -14,14 +14,14 @@ from torch import nn
 
 from ellora_trust.errors import InputError
 from unlearning import Budget, Item, Robust, Where, unlearn
-from unlearning.contexts import contexts
-from unlearning.delta import weights_sha256
-from unlearning.encoding import completion_row
-from unlearning.gates import fault, loss
-from unlearning.held_out import split
-from unlearning.loop import Loop
+from unlearning.checkpoint.delta import weights_sha256
+from unlearning.checkpoint.gates import fault, loss
 from unlearning.recipes import OBJECTIVES
-from unlearning.robust import damage, worst_nearby
+from unlearning.sources.contexts import contexts
+from unlearning.sources.held_out import split
+from unlearning.training.encoding import completion_row
+from unlearning.training.loop import Loop
+from unlearning.training.robust import damage, worst_nearby
 
 MODES = [Robust("sam"), Robust("quantised"), Robust("distil", alpha=0.1, steps=6, learning_rate=3e-3)]
 DATA: dict[str, Any] = {"forget": forgets(), "retain": keeps()}

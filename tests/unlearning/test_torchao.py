@@ -11,8 +11,8 @@ import torch
 from tiny_models import make_model
 
 from ellora_trust.errors import EnvironmentProblem, InputError
-from unlearning.delta import weights_sha256
-from unlearning.torchao_rounding import available, stored
+from unlearning.checkpoint.delta import weights_sha256
+from unlearning.checkpoint.torchao_rounding import available, stored
 
 installed = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is an optional extra")
 
@@ -57,13 +57,13 @@ def test_without_torchao_the_extra_is_named(monkeypatch):
     model = make_model("llama")
     with pytest.raises(InputError, match="use 8 or 4"):
         stored(model, 3)
-    monkeypatch.setattr("unlearning.torchao_rounding._installed", lambda: False)
+    monkeypatch.setattr("unlearning.checkpoint.torchao_rounding._installed", lambda: False)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'ellora-trust\[torchao\]'"):
         stored(model, 8)
 
 
 def test_a_torchao_that_cannot_be_imported_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("unlearning.torchao_rounding._installed", lambda: True)
+    monkeypatch.setattr("unlearning.checkpoint.torchao_rounding._installed", lambda: True)
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(EnvironmentProblem, match=r"cannot be used .* install the version in constraints\.txt"):

@@ -1,0 +1,1 @@
+"""Which training documents: the index of their rows, text beside gradient, one ranking."""

@@ -1,0 +1,1 @@
+"""Which task is performed: prompts that tell one, the heads that carry it, its vector."""

@@ -1,0 +1,1 @@
+"""What a text changes in the weights: gradients, whitened, projected and sketched to a short row."""

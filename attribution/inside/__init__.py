@@ -1,0 +1,1 @@
+"""Which heads and MLPs: direct attribution and patching between matched prompts."""

@@ -1,0 +1,1 @@
+"""What can be compared: vectors, edits, adapters, checkpoints, precisions."""

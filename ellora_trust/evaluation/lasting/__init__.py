@@ -1,0 +1,1 @@
+"""Does it last? Attacks that try to bring a fault back."""

@@ -1,0 +1,1 @@
+"""How the weights are changed: rows and masks, steps, references, budget, cost."""
