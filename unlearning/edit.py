@@ -75,11 +75,13 @@ def unlearn(
         progress: Show rate and time left.
 
     Raises:
-        InputError: No item, an unknown objective, place or mode, quantised weights, a folder of another edit, or one
-            for a model that is divided over processes.
+        InputError: No item, an unknown objective, place or mode, a `stop_when` that is no probability, quantised
+            weights, a folder of another edit, or one for a model that is divided over processes.
         EnvironmentProblem: The folder cannot be written, or a package is missing.
     """
     need_float(model, "unlearn")
+    if isinstance(stop_when, float | int) and not 0 <= stop_when <= 1:
+        raise InputError(f"stop_when={stop_when} is out of range; use a probability of the fault, 0..1")
     chosen, budget = _checked(forget, retain, objective), budget or Budget()
     place = _place(where, model)
     mode = Robust.of(robust, place, model)

@@ -82,7 +82,7 @@ def test_a_closed_gate_stops_the_export(go, run, tmp_path):
     [
         (("--objective", "npoo"), "unknown objective 'npoo'"),
         (("--where", "attic"), "cannot read --where 'attic'"),
-        (("--steps", 0), "use 1 or more of each"),
+        (("--steps", 0), "is out of range; use 1 or more"),
         (("--forget", "nowhere.jsonl"), "neither testbed:PLANT nor"),
         (("--forget", "testbed:P9"), "unknown plant 'P9'"),
         (("--only", "loop"), "unknown mask 'loop'; use one of annotation, call, difference, pragma"),

@@ -206,3 +206,8 @@ def test_what_is_no_gate_is_refused(base, tmp_path):
     Gate(LinearScore(vector.directions["resid.0"]), 0.0, "resid.0").save(tmp_path / "gate", model=base)
     with pytest.raises(InputError, match="--force"):
         read_candidate(f"{tmp_path}/vector@{tmp_path}/gate", make_model("qwen2"))
+
+
+def test_a_slip_in_a_precision_is_said_before_the_hub_is_asked(tiny):
+    with pytest.raises(InputError, match=r"'int9' is no candidate; did you mean 'int\d'\?"):
+        read_candidate("int9", tiny)

@@ -151,6 +151,8 @@ def test_nan_stops_the_edit_and_keeps_the_last_good_state(model, monkeypatch):
 
 
 def test_it_stops_early_when_the_held_out_fault_is_gone(model):
+    with pytest.raises(InputError, match="stop_when=2 is out of range"):
+        unlearn(model, forget=forgets(), retain=keeps(), stop_when=2)
     edit = unlearn(model, forget=forgets(), retain=keeps(), budget=SMALL, stop_when=1.0, measure_cost=False)
     assert (edit.config["stopped"], edit.config["steps"]) == ("stop_when", 0)
     assert not edit.delta

@@ -14,7 +14,9 @@ from unlearning.judging.figures import before_after_figure, history_figure
 from unlearning.judging.measured import shown, states_of
 
 CHECKS = ("step", "fault", "retain, rise in nats", "multiplier")
-_INTERVALS = "Brackets: 95 % intervals, Wilson's for shares of independent questions, a bootstrap over groups for the rest."
+_INTERVALS = (
+    "Brackets: 95 % intervals, Wilson's where each question is its own group, a bootstrap over groups elsewhere."
+)
 
 
 def summary(edit: Edit) -> dict[str, Any]:

@@ -37,9 +37,9 @@ class Budget:
     """Norm at which gradients are clipped."""
 
     def __post_init__(self) -> None:
-        counts = (self.steps, self.batch_size, self.retain_batch_size, self.check_every)
-        if min(counts) < 1:
-            raise InputError(f"steps, batch sizes and check_every are {counts}; use 1 or more of each")
+        for name in ("steps", "batch_size", "retain_batch_size", "check_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} is out of range; use 1 or more")
         if not (self.learning_rate > 0 and self.clip > 0 and self.collapse > 0):
             raise InputError(
                 f"learning_rate={self.learning_rate}, clip={self.clip}, collapse={self.collapse} must be above 0"

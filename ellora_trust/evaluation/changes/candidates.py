@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ellora_trust.model import CodeModel
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_BITS = ("int8", "int4")
+_NAMED = ("nothing", *_BITS, *_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def read_candidate(text: str, model: CodeModel, *, force: bool = False) -> Candi
         return Candidate(name, read_lora(path, model), "LoRA adapter", str(path))
     if strength is not None:
         raise InputError(f"{path} holds no saved vector, so {given!r} has no strength to set; give a vector's folder")
+    if "/" not in given and (close := get_close_matches(given, _NAMED, n=1, cutoff=0.75)) and not path.exists():
+        raise InputError(f"{given!r} is no candidate; did you mean {close[0]!r}? Or give a folder or ORGANISATION/NAME")
     return _checkpoint(name, given, model)
 
 
@@ -129,7 +134,7 @@ def _fixed(given: str, model: CodeModel) -> Intervention | None:
         return Nothing()
     if given in _DTYPES:
         return Replacement(in_dtype(model, _DTYPES[given]))
-    if given in ("int8", "int4"):
+    if given in _BITS:
         from ellora_trust.evaluation.robustness import quantised
 
         return quantised(model, int(given.removeprefix("int")))
