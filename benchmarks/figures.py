@@ -196,9 +196,10 @@ PARTS: tuple[Part, ...] = (
         ),
     ),
     Part("compare", module("compare"), ()),
+    Part("task_vectors_testbed", module("task_vectors", "--parts", "testbed"), ()),
     Part(
         "task_vectors",
-        module("task_vectors"),
+        module("task_vectors", "--parts", "demonstrations"),
         (
             Figure(
                 "SmolLM2's heads tell the task that examples tell",
@@ -207,6 +208,17 @@ PARTS: tuple[Part, ...] = (
                     ("last layer", cell("other inputs | last layer", 0)),
                     ("bag of words", cell("other inputs | bag of words", 0)),
                 ),
+            ),
+        ),
+    ),
+    Part(
+        "task_vectors_built_in",
+        module("task_vectors", "--parts", "built-in"),
+        (
+            Figure(
+                "SmolLM2's heads tell the library's own tasks",
+                cell("other questions | chosen heads", 0),
+                (("bag of words", cell("other questions | bag of words", 0)),),
             ),
         ),
     ),
