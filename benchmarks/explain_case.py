@@ -5,14 +5,14 @@
 The case is a planted fault: a parallel sum without its reduction. What it is given is made first, once, and small: an
 error predictor from 200 questions, an index of the corpus' first 1,200 documents, task vectors. The picture is the
 report's first screen, drawn by a headless chromium. SmolLM2 is asked for an annotation, with a foil, and given an error
-predictor from 100 questions; nobody has its training corpus, so it gets an index of Python's own package `json`, which
-may or may not have been in it: what that costs is what is shown, not where the answer comes from.
+predictor from 100 questions; nobody has its training corpus, so it gets an index of Python's own package
+`importlib.resources`, which may or may not have been in it: what that costs is what is shown, not where the answer comes from.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.resources
 import shutil
 import subprocess
 from pathlib import Path
@@ -72,7 +72,7 @@ def main() -> None:
 
 def annotation(model: CodeModel, out: Path) -> Explanation:
     """SmolLM2's case, with what it is given made first."""
-    build(model, Corpus.open(Path(json.__file__).parent), out / "index-smollm2", progress=True)
+    build(model, Corpus.open(Path(importlib.resources.__file__).parent), out / "index-smollm2", progress=True)
     fit_predictor(model, load_task("types"), 100, out / "probe-smollm2")
     length: dict[str, Any] = {"max_new_tokens": 24, "stop": ("\n\n",)}
     (plain,) = model.generate([TYPED], **length)

@@ -124,12 +124,14 @@ class _Plan:
 
     Attributes:
         rows: Rows and columns that are steered, (k,) each; empty where there are none.
+        everywhere: Whether they are all that there is, as while an answer is written: then none need be picked out.
         amounts: Strength at each of them, (k, 1).
     """
 
     def __init__(self, where: Where, steering: Steering):
         self._where, self._steering, self._gate = where, steering, steering.gate
         self.rows: tuple[Tensor, Tensor] | None = None
+        self.everywhere = False
         self.amounts: Tensor | float = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class _Plan:
         """
         if self._gate is not None:
             raise InputError("a gate does not travel to a remote model; steer it without, or load the model here")
-        return {"rows": self.rows, "amounts": self.amounts}
+        return {"rows": self.rows, "everywhere": self.everywhere, "amounts": self.amounts}
 
     @contextmanager
     def follow(self, layout: Layout) -> Iterator[None]:
@@ -173,6 +175,7 @@ class _Plan:
             rows, columns = (mask & steered[:, None]).nonzero(as_tuple=True)
             self.amounts = torch.tensor([one or 0.0 for one in each], device=mask.device)[rows, None]
         self.rows = (rows, columns) if len(rows) else None
+        self.everywhere = len(rows) == mask.numel()
 
     def read_gate(self, hidden: Tensor, at: Tensor) -> None:
         """Ask the gate about the rows whose prompt ends in this forward, and aim at those it is open for."""
@@ -199,6 +202,8 @@ def _editor(plan: _Plan, vector: Tensor, operation: Operation) -> EditFunction:
     def edit_function(hidden: Tensor, at: Tensor) -> Tensor | None:
         if plan.rows is None:
             return None
+        if plan.everywhere:
+            return change(hidden.flatten(0, 1), plan.amounts).view_as(hidden)
         new = hidden.clone()
         new[plan.rows] = change(hidden[plan.rows], plan.amounts)
         return new

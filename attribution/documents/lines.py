@@ -3,7 +3,7 @@
     line_scores(making, target, text)        # one number a line; they add up to the document's whole score
 
 A line's loss is that of its own tokens given all before them. Nothing is stored for it: the few documents that matter
-are read again, once for each of their lines.
+are read again, once each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.gradient.losses import Counted, Target
+from attribution.gradient.directional import token_products
+from attribution.gradient.losses import Target
 from ellora_trust.spans.token_map import token_map
 
 if TYPE_CHECKING:
@@ -31,13 +32,11 @@ def line_scores(making: Projector, target: Target, text: str) -> NDArray[np.floa
     lines = text.splitlines(keepends=True)
     ends = np.cumsum([len(line) for line in lines])
     tokens = token_map(making.model.tokenizer, text)
+    if len(tokens.ids) < 2:  # nothing is predicted
+        return np.zeros(len(lines), np.float32)
     # A token belongs to the line of its first character: a line's end may be what was learnt, and its break may be one
     # token with the indent that follows.
-    owners = [int(np.searchsorted(ends, start, side="right")) if end > start else -1 for start, end in tokens.offsets]
-    parts = {n: Counted(tokens.ids, tuple(float(owner == n) for owner in owners)) for n in range(len(lines))}
-    counted = {n: part for n, part in parts.items() if part.n_counted}
-    found = np.zeros(len(lines), np.float32)
-    if counted:
-        rows = making.numbers(list(counted.values()))
-        found[list(counted)] = (rows @ making.numbers([target])[0]).numpy()
-    return found
+    owners = [int(np.searchsorted(ends, start, side="right")) for start, end in tokens.offsets if end > start]
+    textual = [number for number, (start, end) in enumerate(tokens.offsets) if end > start]
+    products = token_products(making, making.numbers([target])[0], tokens.ids)[textual]
+    return np.bincount(owners, products.numpy(), minlength=len(lines)).astype(np.float32)

@@ -29,7 +29,22 @@ from attribution.gradient.layers import Layer
 
 # Of a hashed side, in widths of the projection.
 _HASHED = 4
-Side = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A linear map of rows and its adjoint.
+
+    Attributes:
+        forward: (..., d) to (..., p).
+        adjoint: (..., p) to (..., d), so that <forward(x), y> = <x, adjoint(y)>.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return self.forward(rows)
 
 
 @dataclass(frozen=True)
@@ -92,11 +107,11 @@ def _side(
     if whitened:
         matrix = curvature.whiten(layer.name, side, basis)
     elif basis is None:
-        return (lambda rows: rows), d
+        return Side(lambda rows: rows, lambda rows: rows), d
     else:
         matrix = basis
     matrix = matrix.to(device)
-    return (lambda rows: rows @ matrix), matrix.shape[1]
+    return Side(lambda rows: rows @ matrix, lambda rows: rows @ matrix.T), matrix.shape[1]
 
 
 def _orthonormal(key: str, d: int, width: int) -> Tensor:
@@ -109,7 +124,7 @@ def _orthonormal(key: str, d: int, width: int) -> Tensor:
 
 def _hashed(scale: Tensor, key: str, width: int | None) -> tuple[Side, int]:
     if width is None or width >= len(scale):
-        return (lambda rows: rows * scale), len(scale)
+        return Side(lambda rows: rows * scale, lambda rows: rows * scale), len(scale)
     signs = torch.from_numpy((draws(key, len(scale)) >> np.uint64(63)).astype(np.float32) * 2 - 1)
     signed, missing = scale * signs.to(scale.device), -len(scale) % width
 
@@ -118,4 +133,7 @@ def _hashed(scale: Tensor, key: str, width: int | None) -> tuple[Side, int]:
         padded = torch.nn.functional.pad(rows * signed, (0, missing))
         return padded.unflatten(-1, (-1, width)).sum(-2)
 
-    return fold, width
+    def unfold(rows: Tensor) -> Tensor:
+        return rows.repeat(*[1] * (rows.dim() - 1), -(-len(signed) // width))[..., : len(signed)] * signed
+
+    return Side(fold, unfold), width
