@@ -11,6 +11,7 @@ The index holds the gradients; texts are read from the corpus, which the index's
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +55,8 @@ class Asked:
         hits: Best first.
         texts: Of their documents, in the same order.
         n_documents: Documents in the corpus.
-        lines: Influence of each line of each text, in the index's own units; empty where it was not asked for.
+        lines: Influence of each line of each text, in the index's own units; empty where it was not asked for, and of a
+            text whose lines were not read.
     """
 
     prompt: str
@@ -208,11 +210,17 @@ class Library:
             return contrast(self._model, prompt, answer, foil)
         return spans(self._model, prompt + answer, [about]) if about else answer_of(self._model, prompt, answer)
 
-    def with_lines(self, asked: Asked) -> Asked:
-        """Return the same with the influence of each line of each document, which is read again for it."""
+    def with_lines(self, asked: Asked, numbers: Sequence[int] | None = None) -> Asked:
+        """Return the same with the influence of each line of some hits' documents, which are read again for it.
+
+        Args:
+            asked: From `ask`.
+            numbers: Of the hits; all if None.
+        """
         target = self._target(asked.prompt, asked.answer, asked.about, asked.foil)
-        scores = [line_scores(self.index.projector, target, text).tolist() for text in asked.texts]
-        return replace(asked, lines=scores)
+        read = range(len(asked.texts)) if numbers is None else numbers
+        scores = {number: line_scores(self.index.projector, target, asked.texts[number]).tolist() for number in read}
+        return replace(asked, lines=[scores.get(number, []) for number in range(len(asked.texts))])
 
     def removals(self, asked: Asked, *, seed: int = 0) -> dict[str, list[int]]:
         """Return the numbers of the hits' documents, of as many by BM25, and of as many at random: see `verify`."""

@@ -6,7 +6,7 @@ The case is a planted fault: a parallel sum without its reduction. What it is gi
 error predictor from 200 questions, an index of the corpus' first 1,200 documents, task vectors. The picture is the
 report's first screen, drawn by a headless chromium. SmolLM2 is asked for an annotation, with a foil, and given an error
 predictor from 100 questions; nobody has its training corpus, so it gets an index of Python's own package
-`importlib.resources`, which may or may not have been in it: what that costs is what is shown, not where the answer comes from.
+`importlib.resources`, which may or may not have been in it: what that costs is shown, not where the answer comes from.
 """
 
 from __future__ import annotations

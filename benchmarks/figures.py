@@ -103,7 +103,13 @@ PARTS: tuple[Part, ...] = (
     Part(
         "probe_fit",
         script("probe_fit"),
-        (Figure("Fitting predictors, scikit-learn's time over ours", r"scikit-learn lbfgs.*pairs\s+(\S+ \[[^\]]+\])"),),
+        (
+            Figure(
+                "Fitting predictors, scikit-learn's newton-cholesky over ours",
+                r"newton-cholesky.*pairs\s+(\S+ \[[^\]]+\])",
+                (("its lbfgs", r"scikit-learn lbfgs.*pairs\s+(\S+ \[[^\]]+\])"),),
+            ),
+        ),
     ),
     Part(
         "sandbox",
@@ -138,7 +144,11 @@ PARTS: tuple[Part, ...] = (
             Figure(
                 "Generation with a vector at every layer, over without",
                 estimate("all layers", r"1\s+"),
-                (("nothing attached", estimate("null: plain", r"1\s+")),),
+                (
+                    ("nothing attached", estimate("null: plain", r"1\s+")),
+                    ("steering-vectors", estimate("steering-vectors, all layers", r"1\s+")),
+                    ("repeng", estimate("repeng, all layers", r"1\s+")),
+                ),
             ),
         ),
     ),
@@ -195,7 +205,21 @@ PARTS: tuple[Part, ...] = (
             ),
         ),
     ),
-    Part("compare", module("compare"), ()),
+    Part(
+        "compare",
+        module("compare"),
+        (
+            Figure(
+                "A comparison finds a change where nothing changed (at most 5 % promised)",
+                cell("a change in any of the tasks (Holm)", 0),
+            ),
+            Figure(
+                "A damage of exactly the margin called unharmed, 150 items (at most 5 %)",
+                r"^\| 150 \| 0\.0% \|[^|]*\|\s*([^|]*?)\s*\|[^|]*\|$",
+                (("by t tests", r"^\| 150 \| 0\.0% \|\s*([^|]*?)\s*\|[^|]*\|[^|]*\|$"),),
+            ),
+        ),
+    ),
     Part("task_vectors_testbed", module("task_vectors", "--parts", "testbed"), ()),
     Part(
         "task_vectors",
@@ -224,7 +248,7 @@ PARTS: tuple[Part, ...] = (
     ),
     Part(
         "explain_case",
-        module("explain_case", "--smollm2"),
+        module("explain_case", "--smollm2", "--picture", "docs/examples/explain.png"),
         (
             Figure(
                 "One answer explained on the testbed, seconds",

@@ -18,19 +18,19 @@ def page(asked: Asked, model: str, table: Table) -> Report:
     start, end = asked.about or (len(asked.prompt), len(whole))
     pieces = [(whole[:start], 0.0), (whole[start:end], 1.0), (whole[end:], 0.0)]
     said = Highlight("Prompt and answer", [one for one in pieces if one[0]], "Orange: what is asked about.")
-    note = "Orange: the lines that taught it." if asked.lines else "Orange: the longest exact match."
-    found = [
-        Highlight(
-            f"{hit.document}: {hit.basis}",
-            _by_line(text, asked.lines[number]) if asked.lines else _marked(hit, text),
-            note,
-        )
-        for number, (hit, text) in enumerate(zip(asked.hits, asked.texts, strict=True))
-    ]
+    lines = asked.lines or [[] for _ in asked.hits]
+    found = [_document(*one) for one in zip(asked.hits, asked.texts, lines, strict=True)]
     lead = f"Which of {asked.n_documents:,} training documents this answer of {model} comes from."
     return Report(
         "Training documents behind an answer", lead, [Section("Answer", [said, table]), Section("Documents", found)]
     )
+
+
+def _document(hit: Hit, text: str, scores: Sequence[float]) -> Highlight:
+    name = f"{hit.document}: {hit.basis}"
+    if scores:
+        return Highlight(name, _by_line(text, scores), "Orange: the lines that taught it.")
+    return Highlight(name, _marked(hit, text), "Orange: the longest exact match.")
 
 
 def _marked(hit: Hit, text: str) -> list[tuple[str, float]]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ellora_trust.errors import InputError
-from ellora_trust.explaining.editing import EditPlan, plan_edit
+from ellora_trust.explaining.editing import EditPlan, documents_to_forget, plan_edit
 from ellora_trust.explaining.explanation import Explanation
 from ellora_trust.explaining.mending import Trial, try_vectors
 from ellora_trust.explaining.reasons import decisive_pair, words_behind
@@ -218,7 +218,8 @@ class _Case:
         library = Library.open(Path(given.index), self.model, force=given.force)
         first = len(said.prompt)
         span = None if given.foil is not None else (first + about.start, first + about.end)
-        asked = library.with_lines(library.ask(said.prompt, said.answer, about=span, foil=given.foil, k=given.k))
+        asked = library.ask(said.prompt, said.answer, about=span, foil=given.foil, k=given.k)
+        asked = library.with_lines(asked, documents_to_forget(asked))
         return asked, plan_edit(library, asked)
 
     def _task(self, said: Said) -> NamedTask | None:

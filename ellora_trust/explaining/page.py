@@ -172,9 +172,11 @@ def _components(explanation: Explanation) -> list[Block]:
 def document_row(hit: Hit, text: str, scores: list[float]) -> list[str]:
     """Return the cells of one document."""
     place = f"{hit.path}:{hit.lines[0]}-{hit.lines[1]}" if hit.path else f"lines {hit.lines[0]}-{hit.lines[1]}"
-    best = max(range(len(scores)), key=scores.__getitem__)
-    line = text.splitlines()[best].strip()
-    return [hit.document, place, hit.licence, hit.basis, f"{hit.score:+.1f}", f"{best + 1}: {line}"]
+    taught = ""
+    if scores:  # of a document that is no source, no line is
+        best = max(range(len(scores)), key=scores.__getitem__)
+        taught = f"{best + 1}: {text.splitlines()[best].strip()}"
+    return [hit.document, place, hit.licence, hit.basis, f"{hit.score:+.1f}", taught]
 
 
 def documents_table(asked: Asked) -> Table:
