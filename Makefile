@@ -30,8 +30,9 @@ toolchain:
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES); }
 
+# The commands that tests start would otherwise compile the library each time, where the environment forbids bytecode.
 test: $(INSTALLED) toolchain
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
