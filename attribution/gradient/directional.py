@@ -76,7 +76,9 @@ def _of_piece(making: Projector, row: Tensor, ids: Sequence[int]) -> Tensor:
             ) from error
         assert state.logits is not None
         losses = torch.nn.functional.cross_entropy(state.logits[0, :-1], given[0, 1:], reduction="none")
-        return forward_ad.unpack_dual(losses).tangent.float().cpu()
+        tangent = forward_ad.unpack_dual(losses).tangent
+        assert tangent is not None, "a row has a part for every layer, and some layer comes before the losses"
+        return tangent.float().cpu()
 
 
 @contextmanager
