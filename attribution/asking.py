@@ -26,7 +26,7 @@ from attribution.documents.evidence import Evidence, Side
 from attribution.documents.fuse import Hit, rank, with_clusters
 from attribution.documents.lines import line_scores
 from attribution.documents.origins import Origins
-from attribution.documents.shared_scan import kept_scores, place_of, scan_share
+from attribution.documents.shared_scan import any_kept, kept_scores, place_of, scan_share
 from attribution.gradient.losses import Target, contrast, spans
 from attribution.gradient.losses import answer as answer_of
 from attribution.index import GradientIndex
@@ -162,7 +162,8 @@ class Library:
         whole = prompt + answer
         target = self._target(prompt, answer, about, foil)
         ngrams = self._ngrams
-        scores = kept_scores(self.index, self._place(prompt, answer, about, foil))
+        shared = any_kept(self.index.folder)
+        scores = kept_scores(self.index, self._place(prompt, answer, about, foil)) if shared else None
         scores = self.index.scores([target]) if scores is None else scores
         evidence = Evidence(
             ngrams.score([whole], [about]),
@@ -218,8 +219,9 @@ class Library:
             numbers: Of the hits; all if None.
         """
         target = self._target(asked.prompt, asked.answer, asked.about, asked.foil)
-        read = range(len(asked.texts)) if numbers is None else numbers
-        scores = {number: line_scores(self.index.projector, target, asked.texts[number]).tolist() for number in read}
+        making, read = self.index.projector, range(len(asked.texts)) if numbers is None else numbers
+        (row,) = making.numbers([target])
+        scores = {number: line_scores(making, row, asked.texts[number]).tolist() for number in read}
         return replace(asked, lines=[scores.get(number, []) for number in range(len(asked.texts))])
 
     def removals(self, asked: Asked, *, seed: int = 0) -> dict[str, list[int]]:

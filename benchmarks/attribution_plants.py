@@ -108,7 +108,8 @@ def lines(args: argparse.Namespace) -> None:
         carriers = [one for one in documents if one.plant == example.meta["plant"] and one.family in FAMILIES]
         document = carriers[int(rng.integers(len(carriers)))]
         holds = held_line(document)
-        ranked = [int(np.argmax(line_scores(making, target, document.text))) == holds for target in asked.values()]
+        rows = making.numbers(list(asked.values()))
+        ranked = [int(np.argmax(line_scores(making, row, document.text))) == holds for row in rows]
         found.append([*ranked, 1 / len(document.text.splitlines())])
         families.append(example.group)
     print(f"\nthe line named first holds the plant, {len(found)} questions, a carrier each")

@@ -20,7 +20,7 @@ from scipy.stats import t
 from ellora_trust.evaluation.asking.answers import Asking, answer_all
 from ellora_trust.evaluation.asking.cache import ItemCache, state_of
 from ellora_trust.evaluation.asking.suite import Asked, Suite
-from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.judge import Question
 from ellora_trust.evaluation.judging.paired import difference_interval, group_exchange_p, predicted_power
 from ellora_trust.loading import load
 from ellora_trust.stats import Estimate, holm, tost_paired, wilson

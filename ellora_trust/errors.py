@@ -6,6 +6,8 @@ one sentence and exits with `exit_code`; any other exception is a bug and keeps 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 
 class InputError(ValueError):
     """Bad input: a wrong name, shape, range, file or setting."""
@@ -21,9 +23,19 @@ class EnvironmentProblem(InputError):
 
 def one_of(given: object, allowed: object, *, what: str) -> str:
     """Return the sentence for a choice that does not exist, with the nearest spelling when there is one."""
-    import difflib
-
     names = [str(name) for name in allowed] if isinstance(allowed, (list, tuple, set, dict)) else [str(allowed)]
-    close = difflib.get_close_matches(str(given), names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    near = closest(str(given), names)
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"unknown {what} {given!r}; use one of {', '.join(sorted(names))}{hint}"
+
+
+def closest(given: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the name that is spelled most alike; None where none is alike to the cutoff, [0, 1]."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(given, list(names), n=1, cutoff=cutoff)), None)
+
+
+def is_slip(given: str, names: Collection[str]) -> bool:
+    """Whether a name is near one of these and so no hub id; without a network the hub is tried for a minute."""
+    return "/" not in given and given not in names and closest(given, names, cutoff=0.75) is not None

@@ -7,14 +7,13 @@ model = load("bigcode/starcoder2-3b", dtype="bfloat16", device="cuda")
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from ellora_trust.builtin import BUILTIN, convert_gguf, ensure
-from ellora_trust.errors import EnvironmentProblem, InputError, one_of
+from ellora_trust.errors import EnvironmentProblem, InputError, is_slip, one_of
 from ellora_trust.model import CodeModel
 from ellora_trust.quiet import quiet_transformers
 
@@ -144,8 +143,7 @@ def _folder(name: str) -> Path | None:
         if not (path / "config.json").exists():
             raise InputError(f"{path} has no config.json; give a folder that save_pretrained wrote")
         return path
-    # A slip is said at once: without a network the hub is tried for a minute.
-    if "/" not in name and get_close_matches(name, BUILTIN, n=1, cutoff=0.8):
+    if is_slip(name, BUILTIN):
         raise InputError(f"{one_of(name, BUILTIN, what='model')} (or give a hub id as ORGANISATION/NAME, or a folder)")
     return None
 

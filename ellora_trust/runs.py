@@ -88,29 +88,28 @@ def run(
     work = _Work(model, rows, decoding, score, recorder, token_budget or model.token_budget)
     for observer in model.observers if decoding else ():
         observer.start(len(rows))
-    kept: list[tuple[int, Generation | None]] = []
-    parts: list[dict[Key, Values]] = []
     with (
         recorder.attached() if recorder else nullcontext(),
         Progress(sum(len(shards[number]) for number in mine), label, enabled=progress) as bar,
     ):
+        if disk is None:
+            return _in_order(order, *work.shard(order, bar))
         for number in mine:
-            shard = shards[number]
-            if disk and disk.done(number):
-                bar.advance(len(shard))
+            if disk.done(number):
+                bar.advance(len(shards[number]))
                 continue
-            generations, values = work.shard(shard, bar)
-            if disk:
-                disk.write(number, values, [g.to_dict() for g in generations])
-            else:
-                kept, parts = list(zip(shard, generations, strict=False)), [values]
+            generations, values = work.shard(shards[number], bar)
+            disk.write(number, values, [g.to_dict() for g in generations])
     if share.of > 1:
         return Run([], Activations({}))
-    if disk:
-        return Run([Generation(**g) for g in disk.records()], disk.activations() if recorder else Activations({}))
+    return Run([Generation(**g) for g in disk.records()], disk.activations() if recorder else Activations({}))
+
+
+def _in_order(order: list[int], generations: list[Generation], values: dict[Key, Values]) -> Run:
+    """What was run in some order, in the order that was given."""
     back = torch.tensor(order).argsort()
-    generations = [g for _, g in sorted(kept, key=lambda item: item[0]) if g is not None]
-    return Run(generations, Activations({key: _reorder(value, back) for key, value in parts[0].items()}))
+    sorted_generations = [generations[place] for place in back.tolist()] if generations else []
+    return Run(sorted_generations, Activations({key: _reorder(value, back) for key, value in values.items()}))
 
 
 def capture_passages(

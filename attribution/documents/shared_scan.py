@@ -31,6 +31,11 @@ def place_of(folder: Path, question: Mapping[str, Any]) -> Path:
     return folder / _FOLDER / hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def any_kept(folder: Path) -> bool:
+    """Whether shares ever left scores in an index's folder; which ones takes reading the head of every shard."""
+    return (folder / _FOLDER).exists()
+
+
 def scan_share(index: GradientIndex, target: Target, share: Share, place: Path) -> bool:
     """Score the documents of this share's shards, unless they are; return whether all shards have scores now.
 

@@ -22,7 +22,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attribution.gradient.layers import Layer
 from attribution.gradient.projection import Projection
-from ellora_trust.errors import InputError
 from ellora_trust.inference import State, run_chunk
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def token_products(making: Projector, row: Tensor, ids: Sequence[int]) -> Tensor
         ids: Tokens of a text, >= 1.
 
     Raises:
-        InputError: A module of the model has no forward derivative.
+        NotImplementedError: A module has no forward derivative, such as bitsandbytes' matrices of 8 bits.
     """
     found = torch.zeros(len(ids))
     # A piece begins with the last token of the one before, so that every token but the first is predicted once.
@@ -67,13 +66,7 @@ def _of_piece(making: Projector, row: Tensor, ids: Sequence[int]) -> Tensor:
             hook = _moved(layer, making.projections[layer.name], part)
             stack.callback(layer.module.register_forward_hook(hook, with_kwargs=True).remove)
         state = State(torch.ones_like(given), None, None)
-        try:
-            run_chunk(model, given, state, len(ids), False)
-        except NotImplementedError as error:
-            raise InputError(
-                f"{model.name} has a module without a forward derivative ({error}), so lines cannot be told apart; "
-                "leave them out, or use floating-point weights"
-            ) from error
+        run_chunk(model, given, state, len(ids), False)
         assert state.logits is not None
         losses = torch.nn.functional.cross_entropy(state.logits[0, :-1], given[0, 1:], reduction="none")
         tangent = forward_ad.unpack_dual(losses).tangent

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ellora_trust.cli.probe_options import Device, Dtype
+
 app = typer.Typer(help="List built-in models; check any model.", invoke_without_command=True)
 
 
@@ -27,13 +29,8 @@ def models(context: typer.Context, json: Annotated[bool, typer.Option("--json", 
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Built-in name, hub id, folder or .gguf file.")],
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16, float16 or float64; float32 on a CPU, on a GPU the checkpoint's own."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 and the like; a GPU where there is one.")
-    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Edit every site of a model on a tiny forward: nothing must change nothing, something must change something."""

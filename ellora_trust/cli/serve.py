@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ellora_trust.cli.predictor import DEFAULT
+from ellora_trust.cli.probe_options import Device, Dtype
 
 if TYPE_CHECKING:
     from ellora_trust.serving.generation import Guarded
@@ -36,13 +37,8 @@ def serve(
     concurrent: Annotated[int, typer.Option(help="Open requests at most.")] = 64,
     queue: Annotated[int, typer.Option(help="Requests that may wait for the model.")] = 16,
     api_key_file: Annotated[Path | None, typer.Option(help="File with the key; else $ELLORA_TRUST_API_KEY.")] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16, float16 or float64; float32 on a CPU, on a GPU the checkpoint's own."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 and the like; a GPU where there is one.")
-    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
     force: Annotated[bool, typer.Option("--force", help="Use the predictor on another model all the same.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print address, model and policy as JSON first.")] = False,
 ) -> None:

@@ -25,7 +25,7 @@ from ellora_trust.evaluation.asking.text import Piece, fitting, load_pieces
 from ellora_trust.evaluation.changes.candidates import Candidate, Replacement, as_candidate
 from ellora_trust.evaluation.comparison import CandidateResult, Comparison
 from ellora_trust.evaluation.judging.cost import receipt
-from ellora_trust.evaluation.judging.judging import Question, task_result, text_result
+from ellora_trust.evaluation.judging.judge import Question, task_result, text_result
 from ellora_trust.evaluation.judging.measures import StateReading, layer_distances, read_state, weight_distance
 from ellora_trust.evaluation.judging.noise import noise_floor
 from ellora_trust.evaluation.judging.paired import adjusted

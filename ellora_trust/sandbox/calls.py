@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.sandbox.child import values
+from ellora_trust.sandbox.jail import WORK
 from ellora_trust.sandbox.languages import python_command
 from ellora_trust.sandbox.result import Limits, Run, Status
 from ellora_trust.sandbox.sandbox import Sandbox
@@ -113,7 +114,7 @@ def _called(box: Sandbox, program: str, requests: list[str], limits: Limits | No
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as replies:
         run = box.execute(
-            [*python_command(), "/work/solver.py", "0", str(writer)],
+            [*python_command(), f"{WORK}/solver.py", "0", str(writer)],
             files=_files("solver", "values") | {"solution.txt": program},
             stdin="\n".join((nonce, *requests, "")),
             limits=limits,
@@ -210,13 +211,13 @@ def _checked(
     with os.fdopen(take_verdict, "rb") as verdict, ThreadPoolExecutor(1) as pool:
         solver = pool.submit(
             box.execute,
-            [*python_command(), "/work/solver.py", str(take_request), str(send_reply)],
+            [*python_command(), f"{WORK}/solver.py", str(take_request), str(send_reply)],
             files=_files("solver", "values") | {"solution.txt": program},
             limits=limits,
             keep=(take_request, send_reply),
         )
         tester = box.execute(
-            [*python_command(), "/work/tester.py", str(send_request), str(take_reply), str(send_verdict)],
+            [*python_command(), f"{WORK}/tester.py", str(send_request), str(take_reply), str(send_verdict)],
             files=_files("tester", "values"),
             stdin="\n".join((parent_nonce, solver_nonce, " ".join(names), tests)),
             # The tests wait for the program, so its clock must run out first.

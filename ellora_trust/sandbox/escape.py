@@ -22,7 +22,7 @@ from ellora_trust.sandbox.arena import Arena, arena
 from ellora_trust.sandbox.attacks import ATTACKS, PRELUDE, Attack
 from ellora_trust.sandbox.forgeries import FORGERIES, Forgery, forge
 from ellora_trust.sandbox.isolation import Kind
-from ellora_trust.sandbox.jail import is_root
+from ellora_trust.sandbox.jail import WORK, is_root
 from ellora_trust.sandbox.languages import python_command
 from ellora_trust.sandbox.result import MIB, Limits, Run
 from ellora_trust.sandbox.sandbox import Sandbox
@@ -83,7 +83,7 @@ def judge(box: Sandbox, attack: Attack, targets: Arena) -> Row:
     """Run one attack and look at what it printed, what it reached, and what it left behind."""
     mark = f"ellora-attack-{secrets.token_hex(6)}"
     program = f"{PRELUDE}\nT = {json.dumps(targets.targets(mark, LIMITS))}\n{attack.program}\n"
-    command = [*python_command(), "/work/attack.py", mark]
+    command = [*python_command(), f"{WORK}/attack.py", mark]
     run = box.execute(command, files={"attack.py": program}, limits=LIMITS)
     printed = [line.removeprefix("ESCAPED ") for line in run.stdout.splitlines() if line.startswith("ESCAPED ")]
     told = ["told the token"] if targets.token in run.stdout else []

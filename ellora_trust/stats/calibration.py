@@ -13,9 +13,10 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from ellora_trust.errors import InputError
-from ellora_trust.stats.discrimination import FloatArray, check_range, checked_pair, middle_ranks
+from ellora_trust.stats.discrimination import FloatArray, check_range, checked_pair
 
 
 def brier(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -73,7 +74,7 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     """
     p, y = _probabilities(probabilities, labels)
     check_range("bins", bins, 1, len(p))
-    bin_of = ((middle_ranks(p) - 0.5) * bins / len(p)).astype(int)
+    bin_of = ((rankdata(p) - 0.5) * bins / len(p)).astype(int)
     return float(np.abs(np.bincount(bin_of, p - y)).sum() / len(p))
 
 

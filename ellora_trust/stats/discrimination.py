@@ -192,19 +192,6 @@ def _concordance(y: FloatArray, s: FloatArray, index: NDArray[np.intp]) -> tuple
     return np.bincount(owner, positive * (below + negative / 2)).astype(np.float64), (n_pos * n_neg).astype(np.float64)
 
 
-def middle_ranks(values: FloatArray) -> FloatArray:
-    """Rank of each value from 1 on, (n,); equal ones share their middle rank.
-
-    As `scipy.stats.rankdata`, whose checks take most of the time of a resample.
-    """
-    order = np.argsort(values)
-    first = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
-    size = np.diff(first, append=len(values))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat(first + (size + 1) / 2, size)
-    return ranks
-
-
 def _pooled(concordant: FloatArray, pairs: FloatArray) -> float:
     return float(concordant.sum() / pairs.sum()) if pairs.sum() else math.nan
 

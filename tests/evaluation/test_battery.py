@@ -15,7 +15,7 @@ from ellora_trust.evaluation.asking.answers import Answer
 from ellora_trust.evaluation.asking.suite import ATTACKS, Asked, Suite
 from ellora_trust.evaluation.changes.candidates import Candidate
 from ellora_trust.evaluation.comparing import Comparer
-from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.judge import Question
 from ellora_trust.evaluation.lasting.attacks import ATTACKS as attacks
 from ellora_trust.evaluation.lasting.attacks import Lesson, Trial, faulty
 from ellora_trust.evaluation.lasting.battery import run_battery

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, rankdata, ttest_1samp
+from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from ellora_trust.errors import InputError
@@ -33,7 +33,7 @@ from ellora_trust.stats import (
     wilson,
     within_group_auroc,
 )
-from ellora_trust.stats.discrimination import middle_ranks, weighted_within_group_auroc
+from ellora_trust.stats.discrimination import weighted_within_group_auroc
 
 
 def brute_concordance(labels, scores, groups=None):
@@ -187,12 +187,6 @@ def test_undefined_resamples_are_counted_and_too_many_are_refused():
         group_bootstrap(auroc, (labels[2:], scores[2:]), np.arange(42))
     with pytest.raises(InputError, match="nan on the whole data; it may need both classes"):
         group_bootstrap(auroc, ([1, 1, 1], [1, 2, 3]), [0, 1, 2])
-
-
-def test_middle_ranks_are_those_of_scipy():
-    rng = np.random.default_rng(0)
-    for values in (rng.random(50), rng.integers(0, 5, 50) / 4, np.zeros(1), np.zeros(7)):
-        assert np.array_equal(middle_ranks(values), rankdata(values))
 
 
 def test_several_numbers_read_at_once_have_the_intervals_that_each_has_alone():

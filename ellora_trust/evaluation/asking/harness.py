@@ -16,12 +16,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ellora_trust.errors import EnvironmentProblem, InputError
+from ellora_trust.errors import EnvironmentProblem, InputError, closest
 from ellora_trust.evaluation.asking.answers import Answer
 from ellora_trust.evaluation.asking.cache import ItemCache
 from ellora_trust.tasks.base import Example, Outcome
@@ -117,8 +116,8 @@ class Harness:
                 manager = TaskManager(include_path=include)
             unknown = [name for name in self._names if name not in manager.all_tasks]
             if unknown:
-                close = get_close_matches(unknown[0], manager.all_tasks, n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
+                near = closest(unknown[0], manager.all_tasks)
+                hint = f"did you mean {near!r}? " if near else ""
                 raise InputError(
                     f"unknown lm-eval task {unknown[0]!r}, {len(manager.all_tasks)} are known; {hint}run 'lm-eval ls "
                     "tasks' for a list, or add your own with --lm-eval-include DIR"

@@ -14,13 +14,12 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ellora_trust.errors import InputError
+from ellora_trust.errors import InputError, is_slip, one_of
 from ellora_trust.intervention import Intervention, Nothing, WeightChange
 from ellora_trust.precision import need_float
 
@@ -117,8 +116,8 @@ def read_candidate(text: str, model: CodeModel, *, force: bool = False) -> Candi
         return Candidate(name, read_lora(path, model), "LoRA adapter", str(path))
     if strength is not None:
         raise InputError(f"{path} holds no saved vector, so {given!r} has no strength to set; give a vector's folder")
-    if "/" not in given and (close := get_close_matches(given, _NAMED, n=1, cutoff=0.75)) and not path.exists():
-        raise InputError(f"{given!r} is no candidate; did you mean {close[0]!r}? Or give a folder or ORGANISATION/NAME")
+    if is_slip(given, _NAMED) and not path.exists():
+        raise InputError(f"{one_of(given, _NAMED, what='candidate')} (or give a folder, a built-in model or a hub id)")
     return _checkpoint(name, given, model)
 
 

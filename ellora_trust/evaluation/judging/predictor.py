@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ellora_trust.evaluation.asking.answers import Answer
-from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.judge import Question
 from ellora_trust.hooks import capture
 from ellora_trust.positions import Passage
 from ellora_trust.prompts import render

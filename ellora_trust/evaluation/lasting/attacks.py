@@ -16,7 +16,7 @@ import numpy as np
 
 from ellora_trust.evaluation.asking.answers import Answer, Asking, answer_all, decide_all, generate_all, probability_of
 from ellora_trust.evaluation.asking.cache import ItemCache, sha256
-from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.judge import Question
 from ellora_trust.evaluation.lasting.paraphrase import paraphrased
 from ellora_trust.evaluation.robustness import quantised, relearn
 from ellora_trust.tasks.base import Example

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ellora_trust.evaluation.asking.suite import ATTACKS
-from ellora_trust.evaluation.judging.judging import Question
+from ellora_trust.evaluation.judging.judge import Question
 from ellora_trust.evaluation.judging.paired import difference_interval, rate
 from ellora_trust.evaluation.judging.results import Attack
 from ellora_trust.evaluation.lasting import attacks

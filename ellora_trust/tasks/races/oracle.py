@@ -22,6 +22,7 @@ from pathlib import Path
 from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.sandbox import MIB, Limits, Run, Sandbox
 from ellora_trust.sandbox.jail import tool
+from ellora_trust.sandbox.languages import PROGRAM
 from ellora_trust.tasks.verified import Observed, verified
 
 # Overflow and indices out of bounds end a program, so that a race-free member is free of those too.
@@ -183,7 +184,7 @@ class RaceOracle:
         self, folder: Path, threads: Sequence[int], launcher: Sequence[str], env: dict[str, str] | None = None
     ) -> Run:
         """Run a built program once for each number of threads, in one sandbox, up to the first that fails."""
-        command = " ".join((*launcher, "/work/program"))
+        command = " ".join((*launcher, PROGRAM))
         counts = " ".join(map(str, threads))
         script = f"for n in {counts}; do OMP_NUM_THREADS=$n {command} || exit $?; done"
         # Threads that wait actively would take the processors from those that work.

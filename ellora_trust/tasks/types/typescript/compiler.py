@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ellora_trust.errors import EnvironmentProblem
 from ellora_trust.sandbox import MIB, Limits, Run, Sandbox, Status
+from ellora_trust.sandbox.jail import WORK
 
 _LIMITS = Limits(wall=60.0, cpu=60.0, memory=2048 * MIB, processes=128)
 _OPTIONS = ("--noEmit", "--strict", "--skipLibCheck", "--target", "esnext", "--module", "esnext", "--pretty", "false")
@@ -40,7 +41,7 @@ def tsc_accepts(source: str, box: Sandbox, *, options: tuple[str, ...] = ()) -> 
         box: Where the compiler runs.
         options: Further ones of tsc; they overrule the usual ones.
     """
-    run = _tsc(box, {"program.ts": source}, (*_OPTIONS, *options, "/work/program.ts"))
+    run = _tsc(box, {"program.ts": source}, (*_OPTIONS, *options, f"{WORK}/program.ts"))
     if run is None or run.status not in (Status.OK, Status.EXIT):
         return None
     # Other exit codes than these are the compiler's own trouble.
