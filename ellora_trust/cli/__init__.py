@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the machine lacks something, 2 the input does not fit, 130
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -76,7 +77,11 @@ def main() -> None:
     from ellora_trust.errors import InputError
 
     try:
-        app()
+        try:
+            app()
+        finally:
+            # What is still in the buffer is refused here, and not without a sentence when the interpreter ends.
+            sys.stdout.flush()
     except InputError as error:
         print(f"ellora-trust: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -85,14 +90,21 @@ def main() -> None:
         sys.exit(interrupted.EXIT_CODE)
     except BrokenPipeError:
         # The reader of our output has left; nothing more to say to it.
-        sys.stderr.close()
+        _drop_output()
         sys.exit(1)
     except OSError as error:
         sentence = _refused(error)
         if sentence is None:
             raise
+        if error.filename is None:
+            _drop_output()
         print(f"ellora-trust: {sentence}", file=sys.stderr)
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let what nobody can take go nowhere; the interpreter would try again at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refused(error: OSError) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
 
 import pytest
@@ -65,7 +66,9 @@ def test_what_slows_every_pass_is_seen(tiny, echo, monkeypatch):
 def test_memory_that_a_candidate_takes_shows(tiny, echo):
     def hungry(hidden: torch.Tensor, at: torch.Tensor) -> None:
         if at.shape[-1] > 1:  # where prompts are read; at every token it would take seconds
-            torch.ones(60_000_000).sum()  # 240 MB
+            # 240 MB from the system: malloc would hand out what other tests left free in this process.
+            block = mmap.mmap(-1, 240_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            torch.frombuffer(block, dtype=torch.float32).fill_(1.0)
 
     found = of(tiny, ActivationEdit({"resid.0": hungry}))
     if found.before.peak_memory is None or found.after.peak_memory is None:
